@@ -1,0 +1,20 @@
+#include "tandem/device/tensor.h"
+
+namespace tandem {
+
+std::string_view dtype_name(DType dtype) {
+  switch (dtype) {
+    case DType::f32: return "f32";
+    case DType::bf16: return "bf16";
+    case DType::i32: return "i32";
+  }
+  TANDEM_CHECK(false, "dtype {}", static_cast<int>(dtype));
+}
+
+DType parse_dtype(std::string_view name) {
+  if (name == "f32") return DType::f32;
+  if (name == "bf16") return DType::bf16;
+  throw InputError("dtype '{}' is not known: f32 or bf16", name);
+}
+
+}  // namespace tandem

@@ -1,0 +1,61 @@
+// The parameters of a model: what each is, its name in a checkpoint and its shape [rows, cols]
+// (row-major; vectors are [1, n]; matrices are [out, in]).
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tandem/model/config.h"
+
+namespace tandem {
+
+enum class ParameterKind : uint8_t {
+  embedding,       // [vocab, H]
+  position,        // [max_positions, H], learned positions alone
+  attention_norm,  // [1, H]
+  attention_norm_bias,
+  query,  // [heads * d, H]
+  query_bias,
+  key,  // [kv_heads * d, H]
+  key_bias,
+  value,
+  value_bias,
+  attention_output,  // [H, heads * d]
+  attention_output_bias,
+  expert_norm,  // [1, H]
+  expert_norm_bias,
+  router,       // [experts, H]
+  expert_gate,  // [F, H], gated experts alone
+  expert_up,    // [F, H]
+  expert_down,  // [H, F]
+  shared_gate,
+  shared_up,
+  shared_down,
+  final_norm,
+  final_norm_bias,
+  head,  // [vocab, H]; absent where embeddings are tied
+};
+
+struct ParameterId {
+  ParameterKind kind = ParameterKind::embedding;
+  int32_t layer = -1;
+  int32_t expert = -1;
+  friend auto operator<=>(const ParameterId&, const ParameterId&) = default;
+};
+
+struct Parameter {
+  ParameterId id;
+  std::string name;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t elements() const { return rows * cols; }
+  bool is_vector() const { return rows == 1; }  // stored with one dimension; no weight decay
+};
+
+// All parameters, in a fixed order.
+std::vector<Parameter> parameters(const ModelConfig& config);
+int64_t parameter_count(const ModelConfig& config);
+
+}  // namespace tandem

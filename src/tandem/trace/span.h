@@ -1,0 +1,68 @@
+// A span is one operation or message on one rank: what every figure Tandem reports is made of.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace tandem {
+
+// What an operation has to do at the least: its own bound on any device follows from it.
+struct Cost {
+  double flops = 0;
+  double bytes = 0;  // read and written once each
+  Cost& operator+=(const Cost& other) {
+    flops += other.flops;
+    bytes += other.bytes;
+    return *this;
+  }
+  friend bool operator==(const Cost&, const Cost&) = default;
+};
+
+// Rows of a timeline: a rank computes for one of its two groups, waits, or has a message under way.
+enum class Lane : uint8_t { attention, expert, wait, message };
+std::string_view lane_name(Lane lane);
+
+// What a message is for; communication shares are told by kind.
+enum class MessageKind : uint8_t {
+  none,        // not a message
+  attention,   // gather of rows, head outputs, partial sums, mirrored K/V
+  dispatch,    // rows to experts
+  combine,     // rows back from experts
+  pipeline,    // rows to the next stage
+  vocabulary,  // embedding rows, logits
+  gradient,    // sums of gradients, updated parameters
+  control,     // step commands and their results
+};
+std::string_view message_kind_name(MessageKind kind);
+
+struct Span {
+  const char* name = "";  // static text
+  Lane lane = Lane::attention;
+  MessageKind kind = MessageKind::none;
+  bool backward = false;
+  int16_t layer = -1;
+  int16_t micro_batch = -1;
+  int32_t peer = -1;
+  double start_seconds = 0;
+  double end_seconds = 0;
+  Cost cost;
+};
+
+// The spans of one rank. Used by the rank's own thread alone; memory is taken in large pieces, so
+// that recording in a decode loop does not allocate once it has run for a while.
+class Recorder {
+ public:
+  explicit Recorder(int rank) : rank_(rank) { spans_.reserve(1 << 14); }
+
+  int rank() const { return rank_; }
+  void add(const Span& span) { spans_.push_back(span); }
+  const std::vector<Span>& spans() const { return spans_; }
+  void clear() { spans_.clear(); }
+
+ private:
+  int rank_;
+  std::vector<Span> spans_;
+};
+
+}  // namespace tandem
