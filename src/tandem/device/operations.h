@@ -81,6 +81,7 @@ enum class Activation : uint8_t { silu, gelu, gelu_tanh };
 // Matrices of one expert: down[H,F] act(up[F,H] x), or down (act(gate x) * up x) where there is a gate.
 struct ExpertMatrices {
   Tensor gate, up, down;
+  int64_t first_feature = 0;  // of its hidden features in the whole expert (dropout)
 };
 
 // A grouped product: rows offsets[e] .. offsets[e+1] of `in` go through expert e. `in.rows` are sorted
@@ -276,6 +277,15 @@ struct RouteBackward {
   std::span<const int32_t> row_group;   // one a row
   float z_scale = 0;
   bool normalize = false;
+  Cost cost() const;
+};
+
+// out[0, 0] = sum over `rows` of balance[group] . probabilities, out[0, 1] = of logsumexp squared (f32).
+struct RouterLoss {
+  static constexpr const char* name = "router loss";
+  Tensor probabilities, logsumexp, balance, out;
+  std::span<const int32_t> row_group;
+  Interval rows;
   Cost cost() const;
 };
 

@@ -35,9 +35,9 @@ struct ModelConfig {
   bool normalize_top_k = true;       // norm_topk_prob
   int64_t shared_expert_hidden = 0;  // 0: no shared expert
   int64_t expert_capacity = 0;       // tokens an expert takes of one sequence; 0: no limit
-  double capacity_factor = 0;        // or: this times top_k * tokens of the sequence / experts; 0: none
+  double capacity_factor = 0;  // or: this times top_k * tokens of the sequence / experts; 0: none
 
-  double balance_loss = 0;          // aux_loss_alpha / router_aux_loss_coef
+  double balance_loss = 0;           // aux_loss_alpha / router_aux_loss_coef
   bool balance_per_sequence = true;  // seq_aux; otherwise over the global batch
   double z_loss = 0;
   double hidden_dropout = 0, attention_dropout = 0, expert_dropout = 0;

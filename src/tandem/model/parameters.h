@@ -51,11 +51,13 @@ struct Parameter {
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t elements() const { return rows * cols; }
-  bool is_vector() const { return rows == 1; }  // stored with one dimension; no weight decay
+  bool is_vector() const;  // a norm or a bias: stored with one dimension; no weight decay
+  std::vector<int64_t> stored_shape() const;
 };
 
 // All parameters, in a fixed order.
 std::vector<Parameter> parameters(const ModelConfig& config);
+// Exact for every valid configuration; a configuration of absurd sizes gives a huge number.
 int64_t parameter_count(const ModelConfig& config);
 
 }  // namespace tandem

@@ -22,7 +22,7 @@ struct Pool::Block final : Storage {
 // Sizes are 4, 5, 6, 7 times a power of two, from 64 bytes up.
 int Pool::size_class(int64_t bytes) {
   const auto units = static_cast<uint64_t>((bytes + 63) / 64 * 64) / 16;  // >= 4
-  const int exponent = std::bit_width(units) - 3;                        // units in [4, 8) << exponent
+  const int exponent = static_cast<int>(std::bit_width(units)) - 3;                        // units in [4, 8) << exponent
   const uint64_t quarter = (units + (uint64_t{1} << exponent) - 1) >> exponent;  // 4 .. 8
   return exponent * 4 + static_cast<int>(quarter - 4);
 }

@@ -1,0 +1,212 @@
+// Products as the models use them, against what the machine can do (peaks.h). The cores may be
+// shared and their speed drifts: compare figures of one run, best with --benchmark_repetitions and
+// --benchmark_enable_random_interleaving.
+#include "tandem/device/cpu/kernels.h"
+
+#include <benchmark/benchmark.h>
+
+#include <vector>
+
+#include "peaks.h"
+#include "tandem/device/cpu/bf16.h"
+#include "tandem/device/cpu/scratch.h"
+
+namespace tandem::benchmarks {
+namespace {
+
+class HeapStorage final : public Storage {
+ public:
+  explicit HeapStorage(cpu::Scratch memory, std::byte* bytes)
+      : Storage(bytes), memory_(std::move(memory)) {}
+
+ private:
+  void last_release() override { delete this; }
+  cpu::Scratch memory_;
+};
+
+Tensor make(int64_t rows, int64_t cols, DType dtype) {
+  cpu::Scratch memory;
+  auto* bytes = memory.get<std::byte>(rows * cols * size_of(dtype));
+  Tensor t{.storage = StorageRef(new HeapStorage(std::move(memory), bytes)),
+           .data = bytes,
+           .dtype = dtype,
+           .rows = rows,
+           .cols = cols,
+           .stride = cols};
+  uint32_t state = 1;
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    state = state * 1664525 + 1013904223;
+    const float value = static_cast<float>(state >> 8) * 0x1p-24f - 0.5f;
+    if (dtype == DType::bf16)
+      t.row<bfloat16>(0)[i] = cpu::to_bf16(value);
+    else
+      t.row<float>(0)[i] = value;
+  }
+  return t;
+}
+
+DType dtype_of(const benchmark::State& state) { return state.range(0) ? DType::bf16 : DType::f32; }
+
+void set_rates(benchmark::State& state, double flops, double bytes) {
+  using benchmark::Counter;
+  const auto rounds = static_cast<double>(state.iterations());
+  state.counters["gflops"] = Counter(flops * rounds / 1e9, Counter::kIsRate);
+  state.counters["gbytes"] = Counter(bytes * rounds / 1e9, Counter::kIsRate);
+}
+
+void peak_amx(benchmark::State& state) {
+  double flops = 0;
+  for (auto _ : state) flops = run_amx(static_cast<int>(state.range(0)), 200000);
+  set_rates(state, flops, 0);
+}
+void peak_f32(benchmark::State& state) {
+  double flops = 0;
+  for (auto _ : state) flops = run_f32(static_cast<int>(state.range(0)), 400000);
+  set_rates(state, flops, 0);
+}
+void peak_read(benchmark::State& state) {
+  static const Tensor memory = make(1024, 128 << 10, DType::f32);
+  for (auto _ : state) read_all(static_cast<int>(state.range(0)), memory.data, memory.bytes());
+  set_rates(state, 0, static_cast<double>(memory.bytes()));
+}
+
+// The operations take turns with several weights, so that these come from memory: at least 512 MB.
+std::vector<Tensor> many_weights(int64_t rows, int64_t cols, DType dtype) {
+  std::vector<Tensor> all;
+  for (int64_t bytes = 0; bytes < (int64_t{512} << 20); bytes += all.back().bytes())
+    all.push_back(make(rows, cols, dtype));
+  return all;
+}
+
+void linear(benchmark::State& state) {
+  const DType dtype = dtype_of(state);
+  const int64_t m = state.range(1), n = state.range(2), k = state.range(3);
+  const std::vector<Tensor> weights = many_weights(n, k, dtype);
+  const Tensor x = make(m, k, dtype), y = make(m, n, dtype);
+  size_t turn = 0;
+  for (auto _ : state)
+    cpu::run(Linear{.x = x, .weight = weights[turn++ % weights.size()], .y = y},
+             static_cast<int>(state.range(4)));
+  set_rates(state, 2.0 * static_cast<double>(m * n * k), static_cast<double>(weights[0].bytes()));
+}
+
+void input_gradient(benchmark::State& state) {
+  const DType dtype = dtype_of(state);
+  const int64_t m = state.range(1), n = state.range(2), k = state.range(3);
+  const Tensor weight = make(n, k, dtype), dy = make(m, n, dtype), dx = make(m, k, dtype);
+  for (auto _ : state)
+    cpu::run(LinearInputGradient{.dy = dy, .weight = weight, .dx = dx},
+             static_cast<int>(state.range(4)));
+  set_rates(state, 2.0 * static_cast<double>(m * n * k), static_cast<double>(weight.bytes()));
+}
+
+void weight_gradient(benchmark::State& state) {
+  const DType dtype = dtype_of(state);
+  const int64_t m = state.range(1), n = state.range(2), k = state.range(3);
+  const Tensor x = make(m, k, dtype), dy = make(m, n, dtype), dweight = make(n, k, DType::f32);
+  for (auto _ : state)
+    cpu::run(LinearWeightGradient{.dy = dy, .x = x, .dweight = dweight, .dbias = {}},
+             static_cast<int>(state.range(4)));
+  set_rates(state, 2.0 * static_cast<double>(m * n * k), static_cast<double>(dweight.bytes() * 2));
+}
+
+// A layer's experts with rows dealt out evenly.
+struct ExpertsFixture {
+  ExpertsFixture(int64_t rows, int64_t experts, int64_t hidden, int64_t features, DType dtype)
+      : x{make(rows, hidden, dtype)}, out{make(rows, hidden, dtype)} {
+    for (int64_t e = 0; e < experts; ++e) {
+      weights.push_back({make(features, hidden, dtype), make(features, hidden, dtype),
+                         make(hidden, features, dtype)});
+      offsets.push_back(static_cast<int32_t>(rows * e / experts));
+    }
+    offsets.push_back(static_cast<int32_t>(rows));
+    for (int32_t i = 0; i < rows; ++i) list.push_back({0, i});
+    for (size_t e = 0; e < weights.size(); ++e) used_experts += offsets[e + 1] > offsets[e];
+  }
+  double flops() const {
+    return 6.0 * static_cast<double>(list.size()) * static_cast<double>(weights[0].up.elements());
+  }
+  double weight_bytes() const {
+    return 3.0 * static_cast<double>(used_experts * weights[0].up.bytes());
+  }
+  std::vector<Tensor> x, out;
+  std::vector<ExpertMatrices> weights, gradients;
+  std::vector<int32_t> offsets;
+  std::vector<RowRef> list;
+  int64_t used_experts = 0;
+};
+
+void experts(benchmark::State& state) {
+  const ExpertsFixture f(state.range(1), state.range(2), state.range(3), state.range(4),
+                         dtype_of(state));
+  for (auto _ : state)
+    cpu::run(Experts{.in = {f.x, f.list},
+                     .out = {f.out, f.list},
+                     .offsets = f.offsets,
+                     .weights = f.weights},
+             static_cast<int>(state.range(5)));
+  set_rates(state, f.flops(), f.weight_bytes());
+}
+
+void experts_backward(benchmark::State& state) {
+  const int64_t rows = state.range(1), hidden = state.range(3), features = state.range(4);
+  ExpertsFixture f(rows, state.range(2), hidden, features, dtype_of(state));
+  for (size_t e = 0; e < f.weights.size(); ++e)
+    f.gradients.push_back({make(features, hidden, DType::f32), make(features, hidden, DType::f32),
+                           make(hidden, features, DType::f32)});
+  const Tensor gate = make(rows, features, f.x[0].dtype), up = make(rows, features, f.x[0].dtype);
+  const std::vector<Tensor> dx = {make(rows, hidden, f.x[0].dtype)};
+  for (auto _ : state)
+    cpu::run(ExpertsBackward{.in = {f.x, f.list},
+                             .dy = {f.out, f.list},
+                             .dx = {dx, f.list},
+                             .offsets = f.offsets,
+                             .weights = f.weights,
+                             .gradients = f.gradients,
+                             .gate = gate,
+                             .up = up},
+             static_cast<int>(state.range(5)));
+  set_rates(state, 2 * f.flops(), f.weight_bytes() + 4 * f.weight_bytes());
+}
+
+// One iteration may take long; wall time, since work is done on several threads.
+void common(benchmark::internal::Benchmark* b) {
+  b->MeasureProcessCPUTime()->UseRealTime()->Unit(benchmark::kMillisecond);
+}
+
+BENCHMARK(peak_amx)->Apply(common)->ArgName("threads")->Arg(1)->Arg(2);
+BENCHMARK(peak_f32)->Apply(common)->ArgName("threads")->Arg(1)->Arg(2);
+BENCHMARK(peak_read)->Apply(common)->ArgName("threads")->Arg(1)->Arg(2);
+
+void linear_sizes(benchmark::internal::Benchmark* b) {
+  b->Apply(common)->ArgNames({"bf16", "m", "n", "k", "threads"});
+  for (const int64_t size : {1024, 2048, 4096})
+    for (const int64_t m : {1, 16, 32, 128, 512, 2048}) b->Args({1, m, size, size, 2});
+  for (const int64_t m : {1, 16, 512}) b->Args({0, m, 2048, 2048, 2});
+}
+BENCHMARK(linear)->Apply(linear_sizes);
+
+void gradient_sizes(benchmark::internal::Benchmark* b) {
+  b->Apply(common)->ArgNames({"bf16", "m", "n", "k", "threads"});
+  for (const int64_t size : {1024, 2048})
+    for (const int64_t m : {512, 4096}) b->Args({1, m, size, size, 2});
+  b->Args({0, 512, 1024, 1024, 2});
+}
+BENCHMARK(input_gradient)->Apply(gradient_sizes);
+BENCHMARK(weight_gradient)->Apply(gradient_sizes);
+
+void expert_sizes(benchmark::internal::Benchmark* b) {
+  b->Apply(common)->ArgNames({"bf16", "rows", "experts", "hidden", "features", "threads"});
+  for (const int64_t rows : {2, 32, 64, 1024, 8192}) b->Args({1, rows, 16, 1024, 2048, 2});
+  b->Args({0, 1024, 16, 1024, 2048, 2});
+}
+BENCHMARK(experts)->Apply(expert_sizes);
+
+void backward_sizes(benchmark::internal::Benchmark* b) {
+  b->Apply(common)->ArgNames({"bf16", "rows", "experts", "hidden", "features", "threads"});
+  for (const int64_t rows : {1024, 8192}) b->Args({1, rows, 16, 1024, 2048, 2});
+}
+BENCHMARK(experts_backward)->Apply(backward_sizes);
+
+}  // namespace
+}  // namespace tandem::benchmarks

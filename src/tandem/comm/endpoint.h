@@ -1,0 +1,111 @@
+// A rank's seat in its world: runs the rank's coroutines, sends and receives for them, and records
+// what is sent and how long the rank waits. Used by the rank's thread alone.
+#pragma once
+
+#include <limits>
+#include <memory_resource>
+#include <span>
+#include <vector>
+
+#include "tandem/base/task.h"
+#include "tandem/comm/transport.h"
+#include "tandem/trace/span.h"
+
+namespace tandem {
+
+class Endpoint {
+ public:
+  // timeout_seconds: how long a receive may take before it fails.
+  Endpoint(Transport& transport, Recorder& recorder, double timeout_seconds);
+
+  int self() const { return transport_.self(); }
+  double now_seconds() const { return transport_.now_seconds(); }
+  // Memory for coroutine frames and the small arrays of a step; kept and reused.
+  std::pmr::memory_resource& frames() { return memory_; }
+  Recorder& recorder() { return recorder_; }
+
+  // Returns at once; the tensors are held until they have been sent. A lost receiver is not an error
+  // here: whoever waits for the answer learns of it.
+  void send(int peer, const Tag& tag, Message message);
+
+  // co_await endpoint.receive(peer, tag) gives the Message. Throws WorldError naming rank, layer,
+  // micro-batch and peer when the peer is lost or the time is up. A coroutine that is destroyed
+  // while it waits withdraws its operation.
+  class Receive {
+   public:
+    Receive(Endpoint& endpoint, int peer, const Tag& tag, double deadline_seconds)
+        : endpoint_(endpoint),
+          operation_{.peer = peer, .tag = tag, .deadline_seconds = deadline_seconds} {}
+    Receive(const Receive&) = delete;
+    Receive& operator=(const Receive&) = delete;
+    ~Receive() { endpoint_.transport_.cancel(operation_); }
+
+    bool await_ready() {
+      endpoint_.transport_.receive(operation_);
+      return operation_.status != Status::pending;
+    }
+    void await_suspend(std::coroutine_handle<> caller) { operation_.waiter = caller; }
+    Message await_resume() { return endpoint_.finish(operation_); }
+
+   private:
+    Endpoint& endpoint_;
+    Operation operation_;
+  };
+  Receive receive(int peer, const Tag& tag) {
+    return {*this, peer, tag, now_seconds() + timeout_seconds_};
+  }
+  // For the controller's next command, which may come whenever it likes.
+  Receive receive_any_time(int peer, const Tag& tag) {
+    return {*this, peer, tag, std::numeric_limits<double>::max()};
+  }
+
+  // Runs the tasks side by side until all are done. Throws what the first failed one threw; the
+  // others then stand still, and are to be destroyed by the caller.
+  void run(std::span<Task<>> tasks);
+  void resume_later(std::coroutine_handle<> handle) { ready_.push_back(handle); }
+
+ private:
+  Message finish(Operation& operation);
+  void wait();
+
+  Transport& transport_;
+  Recorder& recorder_;
+  double timeout_seconds_;
+  std::pmr::unsynchronized_pool_resource memory_;
+  std::vector<std::coroutine_handle<>> ready_;
+  size_t next_ready_ = 0;
+};
+
+// Lets the coroutines of a rank pass a point in the order of their micro-batches: sums over
+// micro-batches then run in index order whatever order messages arrive in.
+class Turnstile {
+ public:
+  explicit Turnstile(Endpoint& endpoint) : endpoint_(&endpoint) {}
+  // A new round in which micro-batches 0, 1, ... pass once each.
+  void reset() { next_ = 0; }
+
+  auto wait(int16_t micro_batch) {
+    struct Awaiter {
+      Turnstile& gate;
+      int16_t turn;
+      bool await_ready() const { return gate.next_ == turn; }
+      void await_suspend(std::coroutine_handle<> caller) {
+        gate.waiting_.push_back({turn, caller});
+      }
+      void await_resume() const {}
+    };
+    return Awaiter{*this, micro_batch};
+  }
+  void pass();
+
+ private:
+  struct Waiting {
+    int16_t turn;
+    std::coroutine_handle<> handle;
+  };
+  Endpoint* endpoint_;
+  int16_t next_ = 0;
+  std::vector<Waiting> waiting_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,62 @@
+// Point-to-point messages between ranks. One Transport a rank, used by that rank's thread alone.
+// Failures are values: every operation completes exactly once, with a Status.
+// Messages with the same sender, receiver and tag keep their order. Implementations: local/.
+#pragma once
+
+#include <array>
+#include <coroutine>
+#include <cstdint>
+
+#include "tandem/device/tensor.h"
+#include "tandem/trace/span.h"
+
+namespace tandem {
+
+enum class Status : uint8_t { pending, ok, peer_lost, cancelled, timed_out };
+const char* status_name(Status status);
+
+// What a message belongs to; receiver and sender name it alike.
+struct Tag {
+  MessageKind kind = MessageKind::control;
+  uint8_t phase = 0;  // tells apart messages of one kind within a layer
+  bool backward = false;
+  int16_t layer = -1;
+  int16_t micro_batch = -1;
+  friend bool operator==(const Tag&, const Tag&) = default;
+};
+
+// Up to two tensors. In one process the receiver gets the sender's own memory: neither side writes
+// to it afterwards.
+struct Message {
+  std::array<Tensor, 2> parts;
+  double sent_seconds = 0;
+  int64_t bytes() const { return parts[0].bytes() + parts[1].bytes(); }
+};
+
+// One send or receive under way. Belongs to the caller, stays where it is until it has completed.
+struct Operation {
+  int peer = -1;
+  Tag tag;
+  Message message;
+  double deadline_seconds = 0;  // on the transport's clock
+  Status status = Status::pending;
+  std::coroutine_handle<> waiter;
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual int self() const = 0;
+  virtual double now_seconds() const = 0;
+
+  // May complete at once: then status is set on return and poll() does not report the operation.
+  virtual void send(Operation& operation) = 0;
+  virtual void receive(Operation& operation) = 0;
+  // Withdraws an operation that is still pending: it is complete on return, with Status::cancelled.
+  // In any case poll() will not report it any more.
+  virtual void cancel(Operation& operation) = 0;
+  // Waits until an operation completes, at most until `deadline_seconds`; null then.
+  virtual Operation* poll(double deadline_seconds) = 0;
+};
+
+}  // namespace tandem

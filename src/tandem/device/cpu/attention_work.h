@@ -1,0 +1,63 @@
+// How attention is cut into pieces that threads take one by one. The cut never shows in the result.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "tandem/device/operations.h"
+
+namespace tandem::cpu {
+
+// Query heads that share a head of keys and values, in order.
+struct HeadGroup {
+  int64_t kv_head = 0;
+  std::vector<int64_t> heads;
+  int64_t size() const { return static_cast<int64_t>(heads.size()); }
+};
+std::vector<HeadGroup> head_groups(const AttentionHeads& heads);
+
+// Consecutive queries of a sequence (counted from its first query row) for some of the groups.
+struct AttentionItem {
+  const AttentionSequence* sequence = nullptr;
+  Interval groups;
+  Interval queries;
+};
+std::vector<AttentionItem> attention_items(std::span<const AttentionSequence> sequences,
+                                           std::span<const HeadGroup> groups, int threads);
+
+// The rows of one group in an item; a row is one query of one head: query by query, head by head.
+struct GroupRows {
+  const AttentionSequence* sequence = nullptr;
+  const HeadGroup* group = nullptr;
+  Interval queries;
+
+  int64_t count() const { return queries.size() * group->size(); }
+  int64_t head(int64_t i) const { return group->heads[static_cast<size_t>(i % group->size())]; }
+  int64_t query(int64_t i) const { return queries.begin + i / group->size(); }
+  int64_t tensor_row(int64_t i) const { return sequence->query_rows.begin + query(i); }
+  int64_t key_count() const { return sequence->first_position + queries.end; }
+  // How many positions of the block that begins at `position` row i sees.
+  int64_t seen(int64_t i, int64_t position) const {
+    return std::min(kv_block_tokens, sequence->first_position + query(i) + 1 - position);
+  }
+  // The rows that see any of them.
+  Interval seeing(int64_t position) const {
+    const int64_t earlier = position - sequence->first_position - queries.begin;
+    return {std::clamp<int64_t>(earlier, 0, queries.size()) * group->size(), count()};
+  }
+  // Where a block lies, and how many of its positions there are: none behind the last.
+  Interval block(int64_t position) const {
+    const int64_t there = std::min(kv_block_tokens, key_count() - position);
+    if (there <= 0) return {};
+    const int64_t row = sequence->block_rows[static_cast<size_t>(position / kv_block_tokens)];
+    return {row, row + there};
+  }
+  uint64_t dropout_key(const Dropout& dropout, int64_t first_head, int64_t i) const {
+    return mix(dropout.keys[static_cast<size_t>(tensor_row(i))],
+               static_cast<uint64_t>(first_head + head(i)));
+  }
+};
+
+}  // namespace tandem::cpu

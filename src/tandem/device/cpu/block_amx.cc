@@ -1,0 +1,103 @@
+// The kernel on AMX tiles. A tile is 16 rows of one line; tdpbf16ps multiplies 16 rows of a panel
+// by 16 dwords of depth of a strip.
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tandem/device/cpu/blocks.h"
+
+#define TANDEM_AMX __attribute__((target("amx-tile,amx-bf16,avx512f")))
+
+namespace tandem::cpu {
+namespace {
+
+bool processor_has_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
+  return (d & amx_bf16) && (d & amx_tile) && __builtin_cpu_supports("avx512bw");
+}
+
+// Linux gives tile registers to processes that ask for them.
+bool permitted_by_kernel() {
+  constexpr int request_permission = 0x1023, tile_data = 18;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
+struct alignas(64) TileConfiguration {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t column_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+// Tiles: 0..3 sums, 4, 5 panel, 6, 7 strips.
+template <bool two_halves, bool two_strips>
+TANDEM_AMX void multiply(const BlockProduct& p) {
+  const auto c_step = static_cast<size_t>(p.c_stride) * 4;
+  float* const c1 = p.c + 16 * p.c_stride;
+  if (p.accumulate) {
+    _tile_loadd(0, p.c, c_step);
+    if constexpr (two_strips) _tile_loadd(1, p.c + 16, c_step);
+    if constexpr (two_halves) _tile_loadd(2, c1, c_step);
+    if constexpr (two_halves && two_strips) _tile_loadd(3, c1 + 16, c_step);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  const std::byte *a0 = p.a.half[0], *a1 = p.a.half[1];
+  const std::byte *b0 = p.b.data, *b1 = p.b.data + p.b.strip_step;
+  const auto a_step = static_cast<size_t>(p.a.row_step);
+  for (int64_t line = 0; line < p.lines; ++line) {
+    _tile_loadd(6, b0, 64);
+    _tile_loadd(4, a0, a_step);
+    if constexpr (two_halves) _tile_loadd(5, a1, a_step);
+    if constexpr (two_strips) _tile_loadd(7, b1, 64);
+    for (const std::byte* row : p.ahead)
+      __builtin_prefetch(row + p.ahead_offset + line * line_bytes, 0, 2);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (two_halves) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (two_strips) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (two_halves && two_strips) _tile_dpbf16ps(3, 5, 7);
+    a0 += p.a.line_step;
+    a1 += p.a.line_step;
+    b0 += 1024;
+    b1 += 1024;
+  }
+  _tile_stored(0, p.c, c_step);
+  if constexpr (two_strips) _tile_stored(1, p.c + 16, c_step);
+  if constexpr (two_halves) _tile_stored(2, c1, c_step);
+  if constexpr (two_halves && two_strips) _tile_stored(3, c1 + 16, c_step);
+}
+
+}  // namespace
+
+bool amx_supported() {
+  static const bool supported = processor_has_amx() && permitted_by_kernel();
+  return supported;
+}
+
+TANDEM_AMX void load_tile_configuration() {
+  TileConfiguration configuration;
+  for (int tile = 0; tile < 8; ++tile) {
+    configuration.column_bytes[tile] = 64;
+    configuration.rows[tile] = 16;
+  }
+  // GCC 12 believes that loading reads the first 8 bytes alone, and drops the other stores.
+  asm volatile("" ::"r"(&configuration) : "memory");
+  _tile_loadconfig(&configuration);
+}
+
+TANDEM_AMX void release_tiles() { _tile_release(); }
+
+void amx_block(const BlockProduct& p) {
+  if (p.rows > 16) {
+    p.strips > 1 ? multiply<true, true>(p) : multiply<true, false>(p);
+  } else {
+    p.strips > 1 ? multiply<false, true>(p) : multiply<false, false>(p);
+  }
+}
+
+}  // namespace tandem::cpu

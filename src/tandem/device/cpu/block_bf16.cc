@@ -1,0 +1,50 @@
+// The kernel with AVX-512 bf16 dot products: a dword of the panel times 16 columns of a strip.
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "tandem/device/cpu/blocks.h"
+
+#define TANDEM_AVX512_BF16 __attribute__((target("avx512f,avx512bf16")))
+
+namespace tandem::cpu {
+namespace {
+
+constexpr int group = 8;  // rows whose sums are in registers together
+
+template <int strips>
+TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, const std::byte* a, float* c) {
+  __m512 sums[group][strips];
+  for (int r = 0; r < group; ++r)
+    for (int s = 0; s < strips; ++s)
+      sums[r][s] =
+          p.accumulate ? _mm512_loadu_ps(c + r * p.c_stride + s * 16) : _mm512_setzero_ps();
+  const std::byte* b = p.b.data;
+  for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step)
+    for (int dword = 0; dword < 16; ++dword, b += line_bytes) {
+      __m512i columns[strips];
+      for (int s = 0; s < strips; ++s) columns[s] = _mm512_loadu_si512(b + s * p.b.strip_step);
+#pragma GCC unroll 8
+      for (int r = 0; r < group; ++r) {
+        int pair;
+        std::memcpy(&pair, a + r * p.a.row_step + dword * 4, 4);
+        const auto row = (__m512bh)_mm512_set1_epi32(pair);
+        for (int s = 0; s < strips; ++s)
+          sums[r][s] = _mm512_dpbf16_ps(sums[r][s], row, (__m512bh)columns[s]);
+      }
+    }
+  for (int r = 0; r < group; ++r)
+    for (int s = 0; s < strips; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, sums[r][s]);
+}
+
+}  // namespace
+
+void avx512_bf16_block(const BlockProduct& p) {
+  for (int row = 0; row < p.rows; row += group) {
+    const std::byte* a = p.a.half[row / 16] + row % 16 * p.a.row_step;
+    float* c = p.c + row * p.c_stride;
+    p.strips > 1 ? multiply_group<2>(p, a, c) : multiply_group<1>(p, a, c);
+  }
+}
+
+}  // namespace tandem::cpu

@@ -1,0 +1,156 @@
+#include "tandem/device/cpu/gemm.h"
+
+#include "tandem/device/cpu/bf16.h"
+#include "tandem/device/cpu/gradients.h"
+#include "tandem/device/cpu/kernels.h"
+#include "tandem/device/cpu/panels.h"
+#include "tandem/device/cpu/shares.h"
+
+namespace tandem::cpu {
+namespace {
+
+std::optional<Bf16Path>& forced_path() {
+  static std::optional<Bf16Path> path;
+  return path;
+}
+
+}  // namespace
+
+bool bf16_path_supported(Bf16Path path) {
+  if (path == Bf16Path::amx) return amx_supported();
+  return path == Bf16Path::as_f32 || __builtin_cpu_supports("avx512bf16");
+}
+
+Bf16Path bf16_path() {
+  static const Bf16Path fastest = bf16_path_supported(Bf16Path::amx)      ? Bf16Path::amx
+                                  : bf16_path_supported(Bf16Path::avx512) ? Bf16Path::avx512
+                                                                          : Bf16Path::as_f32;
+  return forced_path().value_or(fastest);
+}
+
+void set_bf16_path_for_tests(std::optional<Bf16Path> path) {
+  TANDEM_CHECK(!path || bf16_path_supported(*path), "this processor lacks the forced bf16 path");
+  forced_path() = path;
+}
+
+Engine engine_for(DType dtype) {
+  if (dtype == DType::f32) return {.multiply = f32_block, .dtype = dtype};
+  switch (bf16_path()) {
+    case Bf16Path::amx:
+      return {.multiply = amx_block, .dtype = dtype, .pairs = true, .tiles = true};
+    case Bf16Path::avx512:
+      return {.multiply = avx512_bf16_block, .dtype = dtype, .pairs = true};
+    case Bf16Path::as_f32:
+      break;
+  }
+  return {.multiply = f32_block, .dtype = dtype, .widen = true};
+}
+
+namespace {
+
+// Pointers to the rows of a tensor that a thread works on.
+template <class Pointer>
+std::span<Pointer> rows_of(const Tensor& t, const Interval& rows, Scratch& scratch) {
+  const auto list = pointers<Pointer>(scratch, rows.size());
+  for (int64_t i = rows.begin; i < rows.end; ++i)
+    list[static_cast<size_t>(i - rows.begin)] = t.row_bytes(i);
+  return list;
+}
+
+// Blocks of rows of activations, each with `panels` panels of weights, shared among threads:
+// body(rows, panels).
+template <class Body>
+void share_rows(int threads, int64_t rows, int64_t at_once, int64_t panels, const Body& body) {
+  static thread_local Scratch scratch;
+  const int64_t count = (rows + at_once - 1) / at_once;
+  const std::span<Load> loads = pointers<Load>(scratch, count);
+  const auto rows_in = [&](int64_t i) {
+    return Interval{i * at_once, std::min((i + 1) * at_once, rows)};
+  };
+  for (int64_t i = 0; i < count; ++i) loads[static_cast<size_t>(i)] = {panels, rows_in(i).size()};
+  share_panels(threads, loads, [&](size_t i, const Interval& part) {
+    body(rows_in(static_cast<int64_t>(i)), part);
+  });
+}
+
+void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
+                 const Interval& panels) {
+  static thread_local Scratch x_rows, y_rows, packed;
+  const TileSession session(engine);
+  const RowsOf from{rows_of<const std::byte*>(op.x, rows, x_rows), op.x.cols};
+  const PackedRows x =
+      pack_rows(engine, from, packed.get<std::byte>(packed_bytes(engine, rows.size(), op.x.cols)));
+  const std::span<std::byte*> y = rows_of<std::byte*>(op.y, rows, y_rows);
+  alignas(64) float bias[block_rows];
+  for (int64_t i = panels.begin; i < panels.end; ++i) {
+    const WeightRows next = i + 1 < panels.end ? weight_rows(op.weight, i + 1) : WeightRows{};
+    const WeightPanel panel(engine, weight_rows(op.weight, i), next, op.x.cols);
+    Target to{.first = i * block_rows, .dtype = op.y.dtype, .accumulate = op.accumulate};
+    to.cols = std::min(block_rows, op.weight.rows - to.first);
+    if (op.bias.data) {
+      read_floats(op.bias.data + to.first * size_of(op.bias.dtype), op.bias.dtype, bias, to.cols);
+      to.bias = bias;
+    }
+    panel.times(x, [&](const Sums& sums, const Interval& some) {
+      to.rows = y.subspan(static_cast<size_t>(some.begin), static_cast<size_t>(some.size()));
+      store_block_transposed(sums, to);
+    });
+  }
+}
+
+}  // namespace
+
+void run(const Linear& op, int threads) {
+  const Engine engine = engine_for(op.weight.dtype);
+  share_rows(threads, op.x.rows, rows_at_once(engine, op.x.rows, op.x.cols, threads),
+             blocks_of(op.weight.rows), [&](const Interval& rows, const Interval& panels) {
+               linear_rows(engine, op, rows, panels);
+             });
+}
+
+void run(const LinearInputGradient& op, int threads) {
+  const Engine engine = engine_for(op.weight.dtype);
+  share_rows(threads, op.dy.rows, rows_at_once(engine, op.dy.rows, op.dy.cols, threads),
+             blocks_of(op.weight.cols), [&](const Interval& rows, const Interval& blocks) {
+               static thread_local Scratch dy_rows, dx_rows;
+               const TileSession session(engine);
+               const GradientTerm term{
+                   {rows_of<const std::byte*>(op.dy, rows, dy_rows), op.dy.cols}, op.weight};
+               input_gradient(engine, {&term, 1}, blocks,
+                              {.rows = rows_of<std::byte*>(op.dx, rows, dx_rows),
+                               .dtype = op.dx.dtype,
+                               .accumulate = op.accumulate});
+             });
+}
+
+namespace {
+
+// dbias += column sums of dy, rows in order.
+void add_column_sums(const Tensor& dy, const Tensor& dbias, int threads) {
+  parallel_ranges(threads, dy.cols, [&](const Interval& columns) {
+    static thread_local Scratch scratch;
+    float* row = scratch.get<float>(columns.size());
+    float* sums = dbias.row<float>(0) + columns.begin;
+    for (int64_t i = 0; i < dy.rows; ++i) {
+      read_floats(dy.row_bytes(i) + columns.begin * size_of(dy.dtype), dy.dtype, row,
+                  columns.size());
+      for (int64_t j = 0; j < columns.size(); ++j) sums[j] += row[j];
+    }
+  });
+}
+
+}  // namespace
+
+void run(const LinearWeightGradient& op, int threads) {
+  if (op.dbias.data) add_column_sums(op.dy, op.dbias, threads);
+  const Engine engine = engine_for(op.x.dtype);
+  parallel_ranges(threads, blocks_of(op.dweight.rows), [&](const Interval& panels) {
+    static thread_local Scratch dy_rows, x_rows;
+    const TileSession session(engine);
+    const Interval all{0, op.dy.rows};
+    weight_gradient(engine, {rows_of<const std::byte*>(op.dy, all, dy_rows), op.dy.cols},
+                    {rows_of<const std::byte*>(op.x, all, x_rows), op.x.cols}, op.dweight, panels);
+  });
+}
+
+}  // namespace tandem::cpu

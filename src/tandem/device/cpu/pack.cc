@@ -1,0 +1,243 @@
+#include "tandem/device/cpu/pack.h"
+
+#include "tandem/device/cpu/targets.h"
+// The instruction sets come before anything of Highway.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tandem/device/cpu/pack.cc"
+#include <algorithm>
+#include <cstring>
+
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+#include "tandem/device/cpu/bf16.h"
+#include "tandem/device/cpu/scratch.h"
+#include "tandem/device/cpu/transpose-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tandem::cpu::HWY_NAMESPACE {
+namespace {
+
+alignas(64) constexpr std::byte zeros[line_bytes] = {};
+
+int64_t size(const Engine& engine) { return size_of(engine.pairs ? DType::bf16 : DType::f32); }
+
+// A line's worth of a row from `column` on: in place where it is whole, else filled up in `spare`.
+HWY_INLINE const std::byte* line_of(const std::byte* row, int64_t begin, int64_t end,
+                                    std::byte* spare) {
+  if (!row || begin >= end) return zeros;
+  if (end - begin >= line_bytes) return row + begin;
+  std::memset(spare, 0, line_bytes);
+  std::memcpy(spare, row + begin, static_cast<size_t>(end - begin));
+  return spare;
+}
+
+void panel(const Engine& engine, const RowsOf& from, std::byte* to) {
+  const int64_t bytes = from.cols * size(engine), lines = engine.lines(from.cols);
+  constexpr int64_t panel_line = block_rows * line_bytes, at_once = 4;
+  alignas(64) std::byte spare[line_bytes];
+  for (int64_t first = 0; first < lines; first += at_once)
+    for (int64_t r = 0; r < block_rows; ++r) {
+      const std::byte* row = from.row(r, size(engine));
+      std::byte* out = to + r * line_bytes + first * panel_line;
+      if (row && (first + at_once) * line_bytes <= bytes) {
+        for (int64_t i = 0; i < at_once; ++i)
+          copy_line(row + (first + i) * line_bytes, out + i * panel_line);
+        continue;
+      }
+      for (int64_t line = first; line < std::min(first + at_once, lines); ++line)
+        copy_line(line_of(row, line * line_bytes, bytes, spare), out + (line - first) * panel_line);
+    }
+}
+
+void strip(const Engine& engine, const RowsOf& from, std::byte* to) {
+  const int64_t bytes = from.cols * size(engine), lines = engine.lines(from.cols);
+  alignas(64) std::byte spare[16][line_bytes];
+  for (int64_t line = 0; line < lines; ++line) {
+    const std::byte* in[16];
+    for (int64_t r = 0; r < 16; ++r)
+      in[r] = line_of(from.row(r, size(engine)), line * line_bytes, bytes, spare[r]);
+    transpose(in, to + line * 16 * line_bytes);
+  }
+}
+
+// 16 dwords from one row (f32) or two rows (pairs of bf16) of depth, from column `begin` on.
+HWY_INLINE void depth_dwords(const Engine& engine, const std::byte* even, const std::byte* odd,
+                             int64_t begin, int64_t end, std::byte* to) {
+  alignas(64) std::byte spare[2][line_bytes];
+  if (!engine.pairs) return copy_line(line_of(even, begin * 4, end * 4, spare[0]), to);
+  if (even && odd && end - begin >= 16) return interleave(even + begin * 2, odd + begin * 2, to);
+  const int64_t stop = std::min(end, begin + 16);
+  interleave(line_of(even, begin * 2, stop * 2, spare[0]),
+             line_of(odd, begin * 2, stop * 2, spare[1]), to);
+}
+
+void strips_transposed(const Engine& engine, const RowsOf& from, std::byte* to,
+                       int64_t strip_step) {
+  const int64_t dwords = engine.lines(from.count()) * 16, number_bytes = size(engine);
+  const int64_t step = engine.pairs ? 2 : 1;
+  for (int64_t dword = 0; dword < dwords; ++dword, to += line_bytes) {
+    const std::byte* even = from.row(dword * step, number_bytes);
+    const std::byte* odd = from.row(dword * step + 1, number_bytes);
+    for (int64_t begin = 0; begin < from.cols; begin += strip_columns)
+      depth_dwords(engine, even, odd, begin, from.cols, to + begin / strip_columns * strip_step);
+  }
+}
+
+void panel_transposed(const Engine& engine, const RowsOf& from, std::byte* to) {
+  const int64_t lines = engine.lines(from.count()), number_bytes = size(engine);
+  const int64_t step = engine.pairs ? 2 : 1;
+  alignas(64) std::byte lying[16][line_bytes];
+  for (int64_t line = 0; line < lines; ++line)
+    for (int64_t begin = 0; begin < block_rows; begin += 16, to += 16 * line_bytes) {
+      const std::byte* in[16];
+      for (int64_t d = 0; d < 16; ++d) {
+        const int64_t depth = (line * 16 + d) * step;
+        depth_dwords(engine, from.row(depth, number_bytes), from.row(depth + 1, number_bytes),
+                     begin, from.cols, lying[d]);
+        in[d] = lying[d];
+      }
+      transpose(in, to);
+    }
+}
+
+// Adds what is wanted to up to 16 sums of one row and writes them.
+HWY_INLINE void store_run(const float* sums, const Target& to, std::byte* row, int64_t begin) {
+  std::byte* out = row + (to.first + begin) * size_of(to.dtype);
+  const int64_t count = std::min<int64_t>(16, to.cols - begin);
+  if (count == 16 && !to.bias && !to.accumulate) return write_16(sums, out, to.dtype);
+  alignas(64) float run[16], old[16] = {};
+  std::memcpy(run, sums, sizeof(run));
+  if (to.bias)
+    for (int64_t j = 0; j < count; ++j) run[j] += to.bias[begin + j];
+  if (to.accumulate) {
+    read_floats(out, to.dtype, old, count);
+    for (int64_t j = 0; j < 16; ++j) run[j] += old[j];
+  }
+  if (count == 16) return write_16(run, out, to.dtype);
+  write_floats(run, out, to.dtype, count);
+}
+
+void store(const float (*sums)[block_columns], const Target& to) {
+  for (size_t i = 0; i < to.rows.size(); ++i)
+    for (int64_t begin = 0; to.rows[i] && begin < to.cols; begin += 16)
+      store_run(sums[i] + begin, to, to.rows[i], begin);
+}
+
+void store_transposed(const float (*sums)[block_columns], const Target& to) {
+  alignas(64) std::byte lying[16][line_bytes], turned[16 * line_bytes];
+  // 16 columns of f32 at a time, or 32 of bf16 as pairs: a line for each row either way.
+  const bool pairs = to.dtype == DType::bf16 && !to.accumulate;
+  const std::byte* in[16];
+  for (size_t first = 0; first < to.rows.size(); first += 16)
+    for (int64_t begin = 0; begin < to.cols; begin += pairs ? 32 : 16) {
+      for (int64_t j = 0; j < 16; ++j) {
+        const int64_t at = begin + (pairs ? 2 * j : j);
+        in[j] = pairs ? lying[j] : reinterpret_cast<const std::byte*>(sums[at] + first);
+        if (!pairs) continue;
+        const auto bias = [&](int64_t k) { return to.bias && k < to.cols ? to.bias[k] : 0.0f; };
+        round_pairs(sums[at] + first, bias(at), sums[at + 1] + first, bias(at + 1), lying[j]);
+      }
+      transpose(in, turned);
+      for (size_t i = first; i < std::min(first + 16, to.rows.size()); ++i) {
+        const std::byte* line = turned + (i - first) * line_bytes;
+        if (!to.rows[i]) continue;
+        if (pairs)
+          store_bf16(line, to.rows[i] + to.first * 2, to.cols);
+        else
+          store_run(reinterpret_cast<const float*>(line), to, to.rows[i], begin);
+      }
+    }
+}
+
+void features(const Engine& engine, const float* from, int64_t feature_step, int64_t feature,
+              int64_t count, std::byte* strip) {
+  if (!engine.pairs) {
+    for (int64_t f = 0; f < count; ++f)
+      std::memcpy(strip + (feature + f) * line_bytes, from + f * feature_step, line_bytes);
+    return;
+  }
+  for (int64_t f = 0; f < count; f += 2) {
+    const float *even = from + f * feature_step, *odd = even + feature_step;
+    alignas(64) uint32_t pairs[16];
+    for (int column = 0; column < 16; ++column)  // the upper half of an f32 that is a bf16
+      pairs[column] = std::bit_cast<uint32_t>(even[column]) >> 16 |
+                      (std::bit_cast<uint32_t>(odd[column]) & 0xFFFF0000);
+    std::memcpy(strip + (feature + f) / 2 * line_bytes, pairs, line_bytes);
+  }
+}
+
+void round_all(float* numbers, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) numbers[i] = to_float(to_bf16(numbers[i]));
+}
+
+}  // namespace
+}  // namespace tandem::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tandem::cpu {
+
+HWY_EXPORT(panel);
+HWY_EXPORT(strip);
+HWY_EXPORT(panel_transposed);
+HWY_EXPORT(strips_transposed);
+HWY_EXPORT(store);
+HWY_EXPORT(store_transposed);
+HWY_EXPORT(features);
+HWY_EXPORT(round_all);
+
+namespace {
+
+// The rows as kernels want them: bf16 becomes f32 for kernels without bf16, in this thread's
+// scratch.
+class Ready {
+ public:
+  Ready(const Engine& engine, const RowsOf& from) : rows_(from) {
+    if (!engine.widen) return;
+    static thread_local Scratch numbers, pointers;
+    auto* to = numbers.get<float>(from.count() * from.cols);
+    auto** rows = pointers.get<const std::byte*>(from.count());
+    for (size_t i = 0; i < from.rows.size(); ++i, to += from.cols) {
+      rows[i] = from.rows[i] ? reinterpret_cast<const std::byte*>(to) : nullptr;
+      if (from.rows[i])
+        read_floats(from.row(static_cast<int64_t>(i), 2), DType::bf16, to, from.cols);
+    }
+    rows_ = {{rows, from.rows.size()}, from.cols};
+  }
+  const RowsOf& rows() const { return rows_; }
+
+ private:
+  RowsOf rows_;
+};
+
+}  // namespace
+
+void pack_panel(const Engine& engine, const RowsOf& from, std::byte* to) {
+  HWY_DYNAMIC_DISPATCH(panel)(engine, Ready(engine, from).rows(), to);
+}
+void pack_strip(const Engine& engine, const RowsOf& from, std::byte* to) {
+  HWY_DYNAMIC_DISPATCH(strip)(engine, Ready(engine, from).rows(), to);
+}
+void pack_panel_transposed(const Engine& engine, const RowsOf& from, std::byte* to) {
+  HWY_DYNAMIC_DISPATCH(panel_transposed)(engine, Ready(engine, from).rows(), to);
+}
+void pack_strips_transposed(const Engine& engine, const RowsOf& from, std::byte* to,
+                            int64_t strip_step) {
+  HWY_DYNAMIC_DISPATCH(strips_transposed)(engine, Ready(engine, from).rows(), to, strip_step);
+}
+void store_block(const float (*sums)[block_columns], const Target& to) {
+  HWY_DYNAMIC_DISPATCH(store)(sums, to);
+}
+void store_block_transposed(const float (*sums)[block_columns], const Target& to) {
+  HWY_DYNAMIC_DISPATCH(store_transposed)(sums, to);
+}
+void put_features(const Engine& engine, const float* features, int64_t feature_step,
+                  int64_t feature, int64_t count, std::byte* strip) {
+  HWY_DYNAMIC_DISPATCH(features)(engine, features, feature_step, feature, count, strip);
+}
+void round_to_bf16(float* numbers, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(round_all)(numbers, count);
+}
+
+}  // namespace tandem::cpu
+#endif

@@ -1,0 +1,63 @@
+// Between matrices in memory and the panels, strips and blocks of blocks.h. Rows are given as
+// pointers, so that picked rows cost nothing extra; a null pointer is a row of zeros.
+#pragma once
+
+#include <span>
+
+#include "tandem/device/cpu/blocks.h"
+
+namespace tandem::cpu {
+
+// `cols` numbers from each of some rows, from column `first` on.
+struct RowsOf {
+  std::span<const std::byte* const> rows;
+  int64_t cols = 0;
+  int64_t first = 0;
+
+  int64_t count() const { return static_cast<int64_t>(rows.size()); }
+  // Null behind the last row as well.
+  const std::byte* row(int64_t r, int64_t number_bytes) const {
+    const std::byte* begin = r < count() ? rows[static_cast<size_t>(r)] : nullptr;
+    return begin ? begin + first * number_bytes : nullptr;
+  }
+  RowsOf part(const Interval& some) const {
+    return {rows.subspan(static_cast<size_t>(some.begin), static_cast<size_t>(some.size())), cols,
+            first};
+  }
+  RowsOf columns(const Interval& some) const { return {rows, some.size(), first + some.begin}; }
+};
+
+// Everything is written whole: what is missing in a panel, a strip or its last line becomes zeros.
+
+// Rows are rows of a panel (at most 32), columns are depth: engine.lines(cols) lines of 32 rows.
+void pack_panel(const Engine& engine, const RowsOf& from, std::byte* to);
+// Rows are columns of a strip (at most 16), columns are depth.
+void pack_strip(const Engine& engine, const RowsOf& from, std::byte* to);
+// Rows are depth, columns are rows of a panel (at most 32).
+void pack_panel_transposed(const Engine& engine, const RowsOf& from, std::byte* to);
+// Rows are depth, columns are columns of strips: ceil(cols / 16) of them.
+void pack_strips_transposed(const Engine& engine, const RowsOf& from, std::byte* to,
+                            int64_t strip_step);
+
+// Where sums go: columns [first, first + cols) of rows; null for a row that is not wanted.
+struct Target {
+  std::span<std::byte* const> rows;
+  int64_t cols = 0;
+  int64_t first = 0;
+  DType dtype = DType::f32;
+  bool accumulate = false;
+  const float* bias = nullptr;  // of the first column on; may be null
+};
+// The sum for row i and column j is sums[i][j], or, transposed, sums[j][i]. At most 32 each.
+void store_block(const float (*sums)[block_columns], const Target& to);
+void store_block_transposed(const float (*sums)[block_columns], const Target& to);
+
+// Hidden features [feature][row of 16], rounded to the engine's dtype already, into a strip whose
+// depth are the features. `feature` and `count` are even where dwords are pairs.
+void put_features(const Engine& engine, const float* features, int64_t feature_step,
+                  int64_t feature, int64_t count, std::byte* strip);
+
+// Each number to the nearest bf16, as f32.
+void round_to_bf16(float* numbers, int64_t count);
+
+}  // namespace tandem::cpu

@@ -1,0 +1,63 @@
+// Rotary positions.
+#include "tandem/device/cpu/kernels.h"
+#include "tandem/device/cpu/parallel.h"
+#include "tandem/device/cpu/row_math.h"
+#include "tandem/device/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tandem/device/cpu/rotate.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+#include "tandem/device/cpu/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tandem::cpu::HWY_NAMESPACE {
+namespace {
+
+// All heads of one row; turn = 1, or -1 for the other way.
+template <class T>
+HWY_INLINE void rotate_row(T* x, const float* rotation, int64_t heads, int64_t half, float turn) {
+  const auto sign = hn::Set(F32(), turn);
+  for (int64_t head = 0; head < heads; ++head, x += 2 * half) {
+    for_lanes(half, [&](int64_t i, auto p) HWY_ATTR {
+      const auto cosine = load(rotation + i, p);
+      const auto sine = hn::Mul(sign, load(rotation + half + i, p));
+      const auto a = load(x + i, p), b = load(x + half + i, p);
+      store(hn::NegMulAdd(b, sine, hn::Mul(a, cosine)), x + i, p);
+      store(hn::MulAdd(a, sine, hn::Mul(b, cosine)), x + half + i, p);
+    });
+  }
+}
+
+void rotate_rows(const Rotate& op, Interval rows) {
+  const int64_t heads = op.x.cols / op.head_dim, half = op.head_dim / 2;
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float* rotation = op.rotation.row<float>(op.positions[static_cast<size_t>(row)]);
+    const float turn = op.backward ? -1.0f : 1.0f;
+    if (op.x.dtype == DType::bf16) {
+      rotate_row(op.x.row<bfloat16>(row), rotation, heads, half, turn);
+    } else {
+      rotate_row(op.x.row<float>(row), rotation, heads, half, turn);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tandem::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tandem::cpu {
+
+HWY_EXPORT(rotate_rows);
+
+void run(const Rotate& op, int threads) {
+  TANDEM_CHECK(op.head_dim % 2 == 0 && op.rotation.cols == op.head_dim, "head size {}",
+               op.head_dim);
+  parallel_ranges(useful_threads(threads, op.x.elements()), op.x.rows, [&](const Interval& rows) {
+    HWY_DYNAMIC_DISPATCH(rotate_rows)(op, rows);
+  });
+}
+
+}  // namespace tandem::cpu
+#endif  // HWY_ONCE

@@ -1,0 +1,145 @@
+#include "tandem/model/parameters.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "tandem/base/error.h"
+
+namespace tandem {
+
+namespace {
+
+using Kind = ParameterKind;
+
+// Collects the inventory of one model. Names are those of Mixtral in transformers, with names of
+// ours for what Mixtral lacks.
+class Inventory {
+ public:
+  explicit Inventory(const ModelConfig& config) : config_(config) {}
+
+  std::vector<Parameter> collect() {
+    const int64_t hidden = config_.hidden_size;
+    add({Kind::embedding}, "model.embed_tokens.weight", config_.vocab_size, hidden);
+    if (config_.positions == PositionType::learned) {
+      add({Kind::position}, "model.embed_positions.weight", config_.max_positions, hidden);
+    }
+    for (int32_t layer = 0; layer < config_.layers; ++layer) add_layer(layer);
+    add_norm(Kind::final_norm, Kind::final_norm_bias, -1, "model.norm");
+    if (!config_.tied_embeddings) {
+      add({Kind::head}, "lm_head.weight", config_.vocab_size, hidden);
+    }
+    return std::move(parameters_);
+  }
+
+ private:
+  void add(const ParameterId& id, std::string name, int64_t rows, int64_t cols) {
+    parameters_.push_back({id, std::move(name), rows, cols});
+  }
+
+  void add_norm(Kind weight, Kind bias, int32_t layer, const std::string& name) {
+    add({weight, layer}, name + ".weight", 1, config_.hidden_size);
+    if (config_.norm == NormType::layer) {
+      add({bias, layer}, name + ".bias", 1, config_.hidden_size);
+    }
+  }
+
+  void add_projection(Kind weight, Kind bias, int32_t layer, const std::string& name, int64_t rows,
+                      int64_t cols) {
+    add({weight, layer}, name + ".weight", rows, cols);
+    if (config_.attention_bias) add({bias, layer}, name + ".bias", 1, rows);
+  }
+
+  void add_layer(int32_t layer) {
+    const std::string prefix = fmt::format("model.layers.{}.", layer);
+    const std::string attention = prefix + "self_attn.";
+    const int64_t hidden = config_.hidden_size;
+    const int64_t query_rows = config_.heads * config_.head_dim;
+    const int64_t kv_rows = config_.kv_heads * config_.head_dim;
+    add_norm(Kind::attention_norm, Kind::attention_norm_bias, layer, prefix + "input_layernorm");
+    add_projection(Kind::query, Kind::query_bias, layer, attention + "q_proj", query_rows, hidden);
+    add_projection(Kind::key, Kind::key_bias, layer, attention + "k_proj", kv_rows, hidden);
+    add_projection(Kind::value, Kind::value_bias, layer, attention + "v_proj", kv_rows, hidden);
+    add_projection(Kind::attention_output, Kind::attention_output_bias, layer, attention + "o_proj",
+                   hidden, query_rows);
+    add_norm(Kind::expert_norm, Kind::expert_norm_bias, layer, prefix + "post_attention_layernorm");
+    add_experts(layer, prefix + "block_sparse_moe.");
+  }
+
+  void add_experts(int32_t layer, const std::string& prefix) {
+    const int64_t hidden = config_.hidden_size;
+    const int64_t inner = config_.expert_hidden;
+    const int64_t shared = config_.shared_expert_hidden;
+    add({Kind::router, layer}, prefix + "gate.weight", config_.experts, hidden);
+    // As in Mixtral: w1 is the gate, w3 up, w2 down. Where there is no gate, w1 is up.
+    const char* up_name = config_.gated_experts ? "w3" : "w1";
+    for (int32_t e = 0; e < config_.experts; ++e) {
+      const std::string expert = fmt::format("{}experts.{}.", prefix, e);
+      if (config_.gated_experts) {
+        add({Kind::expert_gate, layer, e}, expert + "w1.weight", inner, hidden);
+      }
+      add({Kind::expert_up, layer, e}, fmt::format("{}{}.weight", expert, up_name), inner, hidden);
+      add({Kind::expert_down, layer, e}, expert + "w2.weight", hidden, inner);
+    }
+    if (shared == 0) return;
+    if (config_.gated_experts) {
+      add({Kind::shared_gate, layer}, prefix + "shared_expert.gate_proj.weight", shared, hidden);
+    }
+    add({Kind::shared_up, layer}, prefix + "shared_expert.up_proj.weight", shared, hidden);
+    add({Kind::shared_down, layer}, prefix + "shared_expert.down_proj.weight", hidden, shared);
+  }
+
+  const ModelConfig& config_;
+  std::vector<Parameter> parameters_;
+};
+
+}  // namespace
+
+bool Parameter::is_vector() const {
+  switch (id.kind) {
+    case Kind::attention_norm:
+    case Kind::attention_norm_bias:
+    case Kind::query_bias:
+    case Kind::key_bias:
+    case Kind::value_bias:
+    case Kind::attention_output_bias:
+    case Kind::expert_norm:
+    case Kind::expert_norm_bias:
+    case Kind::final_norm:
+    case Kind::final_norm_bias:
+      return true;
+    default:
+      return false;  // a matrix, be it of one row: the router of a single expert
+  }
+}
+
+std::vector<int64_t> Parameter::stored_shape() const {
+  return is_vector() ? std::vector<int64_t>{cols} : std::vector<int64_t>{rows, cols};
+}
+
+std::vector<Parameter> parameters(const ModelConfig& config) { return Inventory(config).collect(); }
+
+// In double, which is exact up to 2^53, beyond the 2^50 of the largest valid configuration, and
+// does not overflow for the others.
+int64_t parameter_count(const ModelConfig& c) {
+  const double hidden = static_cast<double>(c.hidden_size);
+  const double query_rows = static_cast<double>(c.heads) * static_cast<double>(c.head_dim);
+  const double kv_rows = static_cast<double>(c.kv_heads) * static_cast<double>(c.head_dim);
+  const double vocabulary = hidden * static_cast<double>(c.vocab_size);
+  const double norm = c.norm == NormType::layer ? 2 * hidden : hidden;
+  const double expert_matrices = c.gated_experts ? 3 : 2;
+
+  double layer = 2 * norm + 2 * hidden * (query_rows + kv_rows);
+  if (c.attention_bias) layer += query_rows + 2 * kv_rows + hidden;
+  layer += hidden * static_cast<double>(c.experts);
+  layer += expert_matrices * hidden * static_cast<double>(c.experts) *
+           static_cast<double>(c.expert_hidden);
+  layer += expert_matrices * hidden * static_cast<double>(c.shared_expert_hidden);
+
+  double total = vocabulary + static_cast<double>(c.layers) * layer + norm;
+  if (!c.tied_embeddings) total += vocabulary;
+  if (c.positions == PositionType::learned) total += hidden * static_cast<double>(c.max_positions);
+  constexpr double largest = 0x1p62;
+  return static_cast<int64_t>(std::min(total, largest));
+}
+
+}  // namespace tandem

@@ -1,0 +1,36 @@
+// What each rank of a plan holds of a model's parameters, and who shares what.
+#pragma once
+
+#include <vector>
+
+#include "tandem/model/parameters.h"
+#include "tandem/plan/plan.h"
+
+namespace tandem {
+
+// Rows and columns of one parameter.
+struct Region {
+  ParameterId id;
+  Interval rows, cols;
+  int64_t elements() const { return rows.size() * cols.size(); }
+  friend auto operator<=>(const Region&, const Region&) = default;
+};
+
+// The regions rank `rank` (of all copies) computes with. No two overlap.
+std::vector<Region> holdings(const Plan& plan, const ModelConfig& model, int rank);
+
+// A region cut so that it is held whole by each of its holders and by no other rank.
+struct Shard {
+  Region region;
+  std::vector<int> holders;  // ascending
+};
+// All parameters, cut at every border of every rank's holdings, in a fixed order.
+std::vector<Shard> shards(const Plan& plan, const ModelConfig& model);
+
+// Holder `index`'s piece of a shard, when work on it is divided: by rows, or columns of few rows.
+Region shard_piece(const Shard& shard, int index);
+
+// K/V heads that a range of query heads needs.
+Interval kv_heads_of(const ModelConfig& model, const Interval& heads);
+
+}  // namespace tandem

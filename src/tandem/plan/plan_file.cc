@@ -1,0 +1,179 @@
+#include "tandem/plan/plan_file.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "tandem/base/error.h"
+
+namespace tandem {
+
+std::string_view exchange_name(Exchange exchange) {
+  switch (exchange) {
+    case Exchange::heads: return "heads";
+    case Exchange::sums: return "sums";
+    case Exchange::replicated: return "replicated";
+  }
+  TANDEM_CHECK(false, "exchange {}", static_cast<int>(exchange));
+}
+
+Exchange parse_exchange(std::string_view name, const std::string& where) {
+  for (const Exchange exchange : {Exchange::heads, Exchange::sums, Exchange::replicated})
+    if (name == exchange_name(exchange)) return exchange;
+  throw InputError("{}: exchange '{}' is not heads, sums or replicated", where, name);
+}
+
+namespace {
+
+// A rank alone stands for a replica that is not split.
+void emit_placement(YAML::Emitter& out, const ExpertPlacement& placement) {
+  out << YAML::BeginSeq;
+  for (const auto& replicas : placement) {
+    out << YAML::Flow << YAML::BeginSeq;
+    for (const ExpertReplica& replica : replicas) {
+      if (replica.ranks.size() == 1)
+        out << replica.ranks[0];
+      else
+        out << YAML::Flow << replica.ranks;
+    }
+    out << YAML::EndSeq;
+  }
+  out << YAML::EndSeq;
+}
+
+void emit_stage(YAML::Emitter& out, const Stage& stage) {
+  const AttentionGrid& grid = stage.attention;
+  out << YAML::BeginMap;
+  out << YAML::Key << "layers" << YAML::Value << YAML::Flow << YAML::BeginSeq << stage.layers.begin
+      << stage.layers.end << YAML::EndSeq;
+  out << YAML::Key << "exchange" << YAML::Value << std::string(exchange_name(stage.exchange));
+  out << YAML::Key << "attention" << YAML::Value << YAML::BeginMap;
+  out << YAML::Key << "heads" << YAML::Value << YAML::Flow << grid.heads;
+  out << YAML::Key << "batch_shards" << YAML::Value << grid.batch_shards;
+  out << YAML::Key << "sequence_shards" << YAML::Value << grid.sequence_shards;
+  out << YAML::Key << "ranks" << YAML::Value << YAML::Flow << grid.ranks;
+  out << YAML::EndMap;
+  if (stage.experts.size() == 1) {
+    out << YAML::Key << "experts" << YAML::Value;
+    emit_placement(out, stage.experts[0]);
+  } else {
+    out << YAML::Key << "experts_per_layer" << YAML::Value << YAML::BeginSeq;
+    for (const ExpertPlacement& placement : stage.experts) emit_placement(out, placement);
+    out << YAML::EndSeq;
+  }
+  out << YAML::EndMap;
+}
+
+// Reads fields of one YAML map and complains with the path of the field.
+class Reader {
+ public:
+  Reader(YAML::Node node, std::string where) : node_(std::move(node)), where_(std::move(where)) {
+    if (!node_.IsMap()) throw InputError("{}: expected a map", where_);
+  }
+  bool has(const char* key) const { return node_[key].IsDefined(); }
+  YAML::Node field(const char* key) const {
+    if (!has(key)) throw InputError("{}: '{}' is missing", where_, key);
+    return node_[key];
+  }
+  template <class T>
+  T get(const char* key) const {
+    return convert<T>(field(key), path(key));
+  }
+  template <class T>
+  T get(const char* key, T otherwise) const {
+    return has(key) ? get<T>(key) : otherwise;
+  }
+  std::string path(const char* key) const { return where_ + ", " + key; }
+
+  template <class T>
+  static T convert(const YAML::Node& node, const std::string& where) {
+    try {
+      return node.as<T>();
+    } catch (const YAML::Exception&) {
+      throw InputError("{}: wrong type of value", where);
+    }
+  }
+
+ private:
+  YAML::Node node_;
+  std::string where_;
+};
+
+ExpertPlacement parse_placement(const YAML::Node& node, const std::string& where) {
+  if (!node.IsSequence()) throw InputError("{}: expected a list with one entry an expert", where);
+  ExpertPlacement placement;
+  for (size_t e = 0; e < node.size(); ++e) {
+    const std::string expert = fmt::format("{}, expert {}", where, e);
+    if (!node[e].IsSequence()) throw InputError("{}: expected a list of replicas", expert);
+    auto& replicas = placement.emplace_back();
+    for (const YAML::Node& replica : node[e])
+      replicas.push_back({replica.IsSequence()
+                              ? Reader::convert<std::vector<int>>(replica, expert)
+                              : std::vector<int>{Reader::convert<int>(replica, expert)}});
+  }
+  return placement;
+}
+
+Stage parse_stage(const YAML::Node& node, const std::string& where) {
+  const Reader reader(node, where);
+  Stage stage;
+  const auto layers = reader.get<std::vector<int64_t>>("layers");
+  if (layers.size() != 2) throw InputError("{}: expected [first, end]", reader.path("layers"));
+  stage.layers = {layers[0], layers[1]};
+  stage.exchange = parse_exchange(reader.get<std::string>("exchange", "heads"), where);
+  const Reader attention(reader.field("attention"), reader.path("attention"));
+  stage.attention = {.heads = attention.get<std::vector<int>>("heads"),
+                     .batch_shards = attention.get<int>("batch_shards", 1),
+                     .sequence_shards = attention.get<int>("sequence_shards", 1),
+                     .ranks = attention.get<std::vector<int>>("ranks")};
+  if (reader.has("experts_per_layer")) {
+    for (const YAML::Node& placement : reader.field("experts_per_layer"))
+      stage.experts.push_back(parse_placement(placement, reader.path("experts_per_layer")));
+  } else {
+    stage.experts = {parse_placement(reader.field("experts"), reader.path("experts"))};
+  }
+  return stage;
+}
+
+}  // namespace
+
+std::string plan_yaml(const Plan& plan) {
+  YAML::Emitter out;
+  out << YAML::BeginMap;
+  out << YAML::Key << "name" << YAML::Value << plan.name;
+  out << YAML::Key << "copies" << YAML::Value << plan.copies;
+  out << YAML::Key << "micro_batches" << YAML::Value << plan.micro_batches;
+  out << YAML::Key << "stages" << YAML::Value << YAML::BeginSeq;
+  for (const Stage& stage : plan.stages) emit_stage(out, stage);
+  out << YAML::EndSeq << YAML::EndMap;
+  return std::string(out.c_str()) + "\n";
+}
+
+Plan parse_plan(const std::string& yaml, const std::string& where) {
+  YAML::Node root;
+  try {
+    root = YAML::Load(yaml);
+  } catch (const YAML::Exception& error) {
+    throw InputError("{}, line {}: {}", where, error.mark.line + 1, error.msg);
+  }
+  const Reader reader(root, where);
+  Plan plan{.name = reader.get<std::string>("name", where),
+            .copies = reader.get<int>("copies", 1),
+            .micro_batches = reader.get<int>("micro_batches", 1)};
+  const YAML::Node stages = reader.field("stages");
+  if (!stages.IsSequence()) throw InputError("{}: expected a list", reader.path("stages"));
+  for (size_t s = 0; s < stages.size(); ++s)
+    plan.stages.push_back(parse_stage(stages[s], fmt::format("{}, stage {}", where, s)));
+  return plan;
+}
+
+Plan read_plan(const std::filesystem::path& file) {
+  std::ifstream stream(file);
+  if (!stream) throw InputError("{}: cannot be read", file.string());
+  std::stringstream text;
+  text << stream.rdbuf();
+  return parse_plan(text.str(), file.string());
+}
+
+}  // namespace tandem

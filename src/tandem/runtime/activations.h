@@ -1,0 +1,64 @@
+// What a rank keeps of one micro-batch in one layer. In inference the same structs are scratch: a
+// tensor is let go as soon as it is overwritten.
+#pragma once
+
+#include <vector>
+
+#include "tandem/device/operations.h"
+
+namespace tandem {
+
+// Which rows went to which expert rank, and how what comes back is put together.
+struct Dispatch {
+  struct Destination {
+    std::vector<int32_t> rows;   // of the owned rows, ascending: what is sent
+    std::vector<int32_t> pairs;  // per (row, expert): row in the message, expert, slot, position
+    int64_t pair_count() const { return static_cast<int64_t>(pairs.size()) / pair_words; }
+    void clear() { rows.clear(), pairs.clear(); }
+  };
+  static constexpr int64_t pair_words = 4;
+
+  std::vector<Destination> destinations;  // one an expert rank of the stage
+  std::vector<CombineTerm> terms;         // source: destination; the shared expert behind them
+  std::vector<int32_t> offsets;           // of terms, by owned row
+};
+
+struct LayerActivations {
+  // attention
+  Tensor x_before;       // residual stream, f32 [owned, H]
+  Tensor statistics;     // of the norm
+  Tensor rows;           // normed rows of `compute`
+  Tensor q;              // rotated [compute, heads * d]
+  Tensor keys_values;    // [shard, 2 * kv_heads * d], keys rotated
+  Tensor out;            // [compute, heads * d]
+  Tensor logsumexp;      // f32 [compute, heads]
+  Tensor head_rows;      // exchange heads: [owned, all heads * d]
+  // experts
+  Tensor x_middle;       // f32 [owned, H]
+  Tensor expert_statistics;
+  Tensor expert_rows;    // normed [owned, H]
+  Tensor probabilities, router_logsumexp, experts, weights;
+  Tensor served;  // experts, with -1 for what a capacity drops
+  Dispatch dispatch;
+  std::vector<Tensor> outputs;  // what came back from each destination, then the shared expert's
+  Tensor shared_gate, shared_up;
+  std::vector<int32_t> sequence_counts;  // tokens of each [sequence of the shard][expert]
+  std::vector<int32_t> row_group;        // sequence of each owned row; the last: not counted
+
+  // Drops what attention_block makes again out of x_before.
+  void forget_attention() {
+    statistics = rows = q = keys_values = out = logsumexp = head_rows = {};
+  }
+};
+
+struct ExpertActivations {
+  std::vector<int> sources;   // attention ranks, by index in the grid
+  std::vector<Tensor> rows;   // message from each source
+  std::vector<Tensor> pairs;  // i32 [pairs, Dispatch::pair_words]
+  std::vector<RowRef> in, out;  // sorted by expert
+  std::vector<uint64_t> keys;
+  std::vector<int32_t> offsets;
+  Tensor gate, up;
+};
+
+}  // namespace tandem

@@ -1,0 +1,115 @@
+#include "tandem/runtime/command.h"
+
+#include <cstring>
+
+#include "tandem/base/error.h"
+
+namespace tandem {
+namespace {
+
+// One description of each struct serves both directions.
+class Writer {
+ public:
+  template <class T>
+    requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+  void operator()(const T& value) {
+    constexpr size_t words = (sizeof(T) + 3) / 4;
+    const size_t at = out.size();
+    out.resize(at + words);
+    std::memcpy(&out[at], &value, sizeof(T));
+  }
+  template <class T>
+  void operator()(const std::vector<T>& values) {
+    (*this)(static_cast<int32_t>(values.size()));
+    const size_t at = out.size();
+    out.resize(at + values.size());
+    if (!values.empty()) std::memcpy(&out[at], values.data(), 4 * values.size());
+  }
+  std::vector<int32_t> out;
+};
+
+class Reader {
+ public:
+  explicit Reader(std::span<const int32_t> words) : words_(words) {}
+  template <class T>
+    requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+  void operator()(T& value) {
+    std::memcpy(&value, take((sizeof(T) + 3) / 4), sizeof(T));
+  }
+  template <class T>
+  void operator()(std::vector<T>& values) {
+    int32_t size = 0;
+    (*this)(size);
+    values.resize(size);
+    if (size > 0) std::memcpy(values.data(), take(size), 4 * values.size());
+  }
+
+ private:
+  const int32_t* take(size_t count) {
+    TANDEM_CHECK(count <= words_.size(), "a command of {} words too few", count - words_.size());
+    const int32_t* at = words_.data();
+    words_ = words_.subspan(count);
+    return at;
+  }
+  std::span<const int32_t> words_;
+};
+
+template <class Archive, class Work>
+void describe_work(Archive& a, Work& w) {
+  a(w.slot), a(w.copy), a(w.home), a(w.micro_batch), a(w.group), a(w.first_position), a(w.sample);
+  a(w.sampling.temperature), a(w.sampling.top_k), a(w.sampling.top_p), a(w.sampling.seed);
+  a(w.sampling.position), a(w.tokens), a(w.targets), a(w.weights);
+}
+
+template <class Archive, class Step>
+void describe_step(Archive& a, Step& s) {
+  a(s.step), a(s.learning_rate), a(s.beta1), a(s.beta2), a(s.epsilon), a(s.weight_decay);
+  a(s.clip_norm), a(s.groups), a(s.seed), a(s.checkpoint_activations);
+}
+
+template <class Archive, class C>
+void describe_command(Archive& a, C& c) {
+  a(c.kind), a(c.slots), a(c.tokens_per_slot), a(c.want_logits), describe_step(a, c.training);
+  a(c.released);
+  for (auto& work : c.sequences) describe_work(a, work);
+}
+
+template <class Archive, class R>
+void describe_report(Archive& a, R& r) {
+  a(r.failed), a(r.slots), a(r.tokens), a(r.loss_sum), a(r.balance_loss), a(r.z_loss);
+  a(r.token_weight), a(r.gradient_norm), a(r.expert_tokens);
+}
+
+}  // namespace
+
+std::vector<int32_t> to_words(const Command& command) {
+  Writer writer;
+  writer(static_cast<int32_t>(command.sequences.size()));
+  describe_command(writer, command);
+  return std::move(writer.out);
+}
+
+void from_words(std::span<const int32_t> words, Command& command) {
+  Reader reader(words);
+  int32_t sequences = 0;
+  reader(sequences);
+  command.sequences.resize(sequences);
+  describe_command(reader, command);
+}
+
+std::vector<int32_t> to_words(const Report& report) {
+  Writer writer;
+  describe_report(writer, report);
+  writer(std::vector<int32_t>(report.error.begin(), report.error.end()));
+  return std::move(writer.out);
+}
+
+void from_words(std::span<const int32_t> words, Report& report) {
+  Reader reader(words);
+  describe_report(reader, report);
+  std::vector<int32_t> error;
+  reader(error);
+  report.error.assign(error.begin(), error.end());
+}
+
+}  // namespace tandem

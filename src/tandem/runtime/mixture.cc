@@ -1,0 +1,114 @@
+#include "tandem/runtime/steps.h"
+
+namespace tandem {
+namespace {
+
+void route(Rank& rank, Track& on, const AttentionParameters& w, LayerActivations& a) {
+  const ModelConfig& model = rank.model;
+  const int64_t rows = a.expert_rows.rows;
+  Tensor logits = linear(on, a.expert_rows, w.router, {}, DType::f32);
+  a.probabilities = kept(rank, on, rows, model.experts, DType::f32);
+  a.router_logsumexp = kept(rank, on, rows, 1, DType::f32);
+  a.experts = on.allocate(rows, model.top_k, DType::i32);
+  a.weights = on.allocate(rows, model.top_k, DType::f32);
+  if (rows > 0)
+    on.run(Route{.logits = logits,
+                 .probabilities = a.probabilities,
+                 .logsumexp = a.router_logsumexp,
+                 .experts = a.experts,
+                 .weights = a.weights,
+                 .normalize = model.normalize_top_k});
+  a.served = a.experts;
+}
+
+// The rows and pairs for one expert rank; the rows are not copied where all of them go.
+Message message_to(const Dispatch::Destination& destination, Rank& rank, Track& on,
+                   const Tensor& rows) {
+  Message message;
+  message.parts[0] = rows;
+  if (static_cast<int64_t>(destination.rows.size()) < rows.rows) {
+    message.parts[0] =
+        on.allocate(static_cast<int64_t>(destination.rows.size()), rows.cols, rows.dtype);
+    if (!destination.rows.empty())
+      on.run(CopyRows{.from = rows, .to = message.parts[0], .from_rows = destination.rows});
+  }
+  message.parts[1] =
+      rank.device.upload(destination.pairs, destination.pair_count(), Dispatch::pair_words);
+  return message;
+}
+
+// Every expert rank hears from every owner, also when there is nothing for it, so that it knows when
+// it has everything.
+void dispatch(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
+  if (pass.rows.owned.empty()) return;
+  const Tag tag = tag_of(on, MessageKind::dispatch);
+  for (size_t i = 0; i < rank.expert_ranks.size(); ++i) {
+    if (pass.rows.replicated() && rank.expert_ranks[i] != rank.endpoint.self()) continue;
+    rank.endpoint.send(rank.expert_ranks[i], tag,
+                       message_to(a.dispatch.destinations[i], rank, on, a.expert_rows));
+  }
+}
+
+Tensor shared_expert(Rank& rank, Track& on, const AttentionParameters& w, LayerActivations& a) {
+  const int64_t rows = a.expert_rows.rows, features = w.shared.up.rows;
+  Tensor y = on.allocate(rows, a.expert_rows.cols, rank.dtype());
+  if (rows == 0) return y;
+  a.shared_gate = w.shared.gate ? kept(rank, on, rows, features, rank.dtype()) : Tensor{};
+  a.shared_up = kept(rank, on, rows, features, rank.dtype());
+  const RowsInOrder order(rank, rows);
+  const std::array offsets{0, static_cast<int32_t>(rows)};
+  on.run(Experts{.in = order.of(a.expert_rows),
+                 .out = order.of(y),
+                 .offsets = offsets,
+                 .weights = {&w.shared, 1},
+                 .activation = activation_of(rank.model),
+                 .gate = a.shared_gate,
+                 .up = a.shared_up});
+  return y;
+}
+
+}  // namespace
+
+Activation activation_of(const ModelConfig& model) {
+  switch (model.activation) {
+    case ExpertActivation::silu: return Activation::silu;
+    case ExpertActivation::gelu: return Activation::gelu;
+    case ExpertActivation::gelu_tanh: return Activation::gelu_tanh;
+  }
+  TANDEM_CHECK(false, "activation {}", static_cast<int>(model.activation));
+}
+
+Task<Tensor> mixture_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
+  const AttentionParameters& w = rank.weights.layer(on.layer).attention;
+  a.expert_rows = normed(rank, on, a.x_middle, w.expert_norm, w.expert_norm_bias,
+                         a.expert_statistics);
+  route(rank, on, w, a);
+  co_await count_routing(rank, pass, on, a);
+  plan_dispatch(rank, pass, on.layer, a);
+  dispatch(rank, pass, on, a);
+
+  const Tag tag = tag_of(on, MessageKind::combine);
+  a.outputs.resize(rank.expert_ranks.size());
+  Tensor shared;
+  if (rank.model.shared_expert_hidden > 0) shared = shared_expert(rank, on, w, a);
+  for (size_t i = 0; i < rank.expert_ranks.size(); ++i) {
+    if (a.dispatch.destinations[i].pairs.empty()) continue;
+    Message message = co_await rank.endpoint.receive(rank.expert_ranks[i], tag);
+    a.outputs[i] = std::move(message.parts[0]);
+  }
+  if (shared) a.outputs.push_back(shared);
+
+  // An addend of a sum over ranks travels, so it has the type that messages have.
+  Tensor y = on.allocate(a.expert_rows.rows, a.expert_rows.cols,
+                         pass.rows.replicated() ? rank.dtype() : DType::f32);
+  if (!y.empty())
+    on.run(Combine{.sources = a.outputs,
+                   .terms = a.dispatch.terms,
+                   .offsets = a.dispatch.offsets,
+                   .weights = a.weights,
+                   .out = y});
+  if (!pass.rows.replicated()) co_return y;
+  co_return co_await to_owners(rank, pass, on, y, 6);
+}
+
+}  // namespace tandem

@@ -1,0 +1,198 @@
+#include "tandem/runtime/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tandem/runtime/steps.h"
+
+namespace tandem {
+namespace {
+
+Region updated_piece(const Shard& shard, int holder, bool shard_optimizer) {
+  if (shard_optimizer) return shard_piece(shard, holder);
+  Region whole = shard.region;
+  if (holder > 0) whole.rows.end = whole.rows.begin;
+  return whole;
+}
+
+int holder_index(const Shard& shard, int rank) {
+  const auto found = std::ranges::find(shard.holders, rank);
+  return found == shard.holders.end() ? -1 : static_cast<int>(found - shard.holders.begin());
+}
+
+Tensor zeros(const Track& on, int64_t rows, int64_t cols) {
+  Tensor t = on.allocate(rows, cols, DType::f32);
+  on.run(Zero{.x = t});
+  return t;
+}
+
+}  // namespace
+
+std::vector<Region> updated_regions(const Plan& plan, const ModelConfig& model, int rank,
+                                    bool shard_optimizer) {
+  std::vector<Region> regions;
+  for (const Shard& shard : shards(plan, model)) {
+    const int me = holder_index(shard, rank);
+    if (me < 0) continue;
+    const Region piece = updated_piece(shard, me, shard_optimizer);
+    if (piece.elements() > 0) regions.push_back(piece);
+  }
+  return regions;
+}
+
+Optimizer::Optimizer(Rank& rank)
+    : rank_(rank),
+      track_(rank.device, rank.recorder, rank.role.attention ? Lane::attention : Lane::expert) {
+  for (const Shard& shard : shards(rank.plan, rank.model)) add_shard(shard);
+}
+
+void Optimizer::add_shard(const Shard& shard) {
+  const int me = holder_index(shard, rank_.endpoint.self());
+  if (me < 0) return;
+  const Region region = piece_of(shard, me);
+  int index = -1;
+  if (region.elements() > 0) {
+    Piece piece{.region = region,
+                .gradient = gradient_of(region),
+                .weight = rank_.store.region(region),
+                .first_moment = zeros(track_, region.rows.size(), region.cols.size()),
+                .second_moment = zeros(track_, region.rows.size(), region.cols.size())};
+    piece.master = as_type(track_, piece.weight, DType::f32);
+    index = static_cast<int>(pieces_.size());
+    pieces_.push_back(std::move(piece));
+  }
+  if (shard.holders.size() > 1) shared_.push_back({shard, me, index});
+}
+
+Region Optimizer::piece_of(const Shard& shard, int holder) const {
+  return updated_piece(shard, holder, rank_.settings.shard_optimizer);
+}
+
+Tensor Optimizer::gradient_of(const Region& region) const {
+  for (const auto& [held, tensor] : rank_.gradient_regions)
+    if (held.id == region.id && held.rows.contains(region.rows) && held.cols.contains(region.cols))
+      return tensor.slice_rows(region.rows.shifted(-held.rows.begin))
+          .slice_cols(region.cols.shifted(-held.cols.begin));
+  TANDEM_CHECK(false, "no gradient for a region of parameter kind {}",
+               static_cast<int>(region.id.kind));
+}
+
+void Optimizer::zero_gradients() {
+  for (const auto& [region, tensor] : rank_.gradient_regions) track_.run(Zero{.x = tensor});
+}
+
+// Shards come in the same order on every rank, so messages between two ranks do too.
+Task<> Optimizer::sum_gradients() {
+  const Tag tag = tag_of(track_, MessageKind::gradient);
+  for (const Shared& shared : shared_)
+    for (int i = 0; i < static_cast<int>(shared.shard.holders.size()); ++i) {
+      const Region piece = piece_of(shared.shard, i);
+      if (i == shared.me || piece.elements() == 0) continue;
+      Message message;
+      message.parts[0] = gradient_of(piece);
+      rank_.endpoint.send(shared.shard.holders[i], tag, std::move(message));
+    }
+  std::vector<Tensor> addends;
+  for (const Shared& shared : shared_) {
+    if (shared.piece < 0) continue;
+    const Tensor mine = pieces_[shared.piece].gradient;
+    addends.assign(shared.shard.holders.size(), mine);
+    for (int i = 0; i < static_cast<int>(addends.size()); ++i) {
+      if (i == shared.me) continue;
+      Message message = co_await rank_.endpoint.receive(shared.shard.holders[i], tag);
+      addends[i] = std::move(message.parts[0]);
+    }
+    track_.run(Sum{.inputs = addends, .out = mine});
+  }
+}
+
+// Rank 0 adds up in the order of ranks and tells everyone.
+Task<> Optimizer::sum_norm(double own) {
+  const Tag tag = tag_of(track_, MessageKind::gradient, 2);
+  Endpoint& endpoint = rank_.endpoint;
+  Message message;
+  const auto value = static_cast<float>(own);
+  message.parts[0] = rank_.device.upload(std::span(&value, 1), 1, 1);
+  if (endpoint.self() != 0) {
+    endpoint.send(0, tag, std::move(message));
+    message = co_await endpoint.receive(0, tag);
+  } else {
+    double sum = own;
+    for (int r = 1; r < rank_.plan.ranks(); ++r) {
+      const Message part = co_await endpoint.receive(r, tag);
+      sum += rank_.device.floats(part.parts[0])[0];
+    }
+    const auto total = static_cast<float>(sum);
+    message.parts[0] = rank_.device.upload(std::span(&total, 1), 1, 1);
+    for (int r = 1; r < rank_.plan.ranks(); ++r) endpoint.send(r, tag, message);
+  }
+  rank_.report.gradient_norm = std::sqrt(double{rank_.device.floats(message.parts[0])[0]});
+}
+
+void Optimizer::reduce() {
+  Task<> sum = sum_gradients();
+  rank_.endpoint.run({&sum, 1});
+  double squares = 0;
+  const Tensor out = track_.allocate(1, 1, DType::f32);
+  for (const Piece& piece : pieces_) {
+    track_.run(SquaredSum{.x = piece.gradient, .out = out});
+    squares += rank_.device.floats(out)[0];
+  }
+  Task<> norm = sum_norm(squares);
+  rank_.endpoint.run({&norm, 1});
+}
+
+void Optimizer::step() {
+  const TrainingStep& t = rank_.command.training;
+  const double norm = rank_.report.gradient_norm;
+  if (!std::isfinite(norm)) return;  // the controller stops the run; weights stay as they were
+  const double scale = t.clip_norm > 0 && norm > t.clip_norm ? t.clip_norm / norm : 1;
+  for (Piece& piece : pieces_) {
+    const ParameterKind kind = piece.region.id.kind;
+    track_.run(AdamW{.weight = piece.weight,
+                     .master = piece.master,
+                     .first_moment = piece.first_moment,
+                     .second_moment = piece.second_moment,
+                     .gradient = piece.gradient,
+                     .learning_rate = t.learning_rate,
+                     .beta1 = t.beta1,
+                     .beta2 = t.beta2,
+                     .epsilon = t.epsilon,
+                     .weight_decay = Parameter{{kind}, {}, 1, 1}.is_vector() ? 0 : t.weight_decay,
+                     .gradient_scale = static_cast<float>(scale),
+                     .step = t.step});
+  }
+  Task<> spread = spread_weights();
+  rank_.endpoint.run({&spread, 1});
+}
+
+// In one process the holders' weights are the same memory, and copying them onto themselves is free.
+Task<> Optimizer::spread_weights() {
+  const Tag tag = tag_of(track_, MessageKind::gradient, 3);
+  for (const Shared& shared : shared_)
+    if (shared.piece >= 0)
+      for (int i = 0; i < static_cast<int>(shared.shard.holders.size()); ++i) {
+        if (i == shared.me) continue;
+        Message message;
+        message.parts[0] = pieces_[shared.piece].weight;
+        rank_.endpoint.send(shared.shard.holders[i], tag, std::move(message));
+      }
+  for (const Shared& shared : shared_)
+    for (int i = 0; i < static_cast<int>(shared.shard.holders.size()); ++i) {
+      const Region piece = piece_of(shared.shard, i);
+      if (i == shared.me || piece.elements() == 0) continue;
+      const Message message = co_await rank_.endpoint.receive(shared.shard.holders[i], tag);
+      track_.run(CopyRows{.from = message.parts[0], .to = rank_.store.region(piece)});
+    }
+}
+
+int64_t Optimizer::bytes() const {
+  int64_t total = 0;
+  for (const Piece& piece : pieces_) {
+    total += piece.first_moment.bytes() + piece.second_moment.bytes();
+    if (piece.master.data != piece.weight.data) total += piece.master.bytes();
+  }
+  return total;
+}
+
+}  // namespace tandem

@@ -1,0 +1,160 @@
+#include "tandem/runtime/rank.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tandem/runtime/optimizer.h"
+#include "tandem/runtime/steps.h"
+
+namespace tandem {
+
+Rank::Rank(const Plan& plan_, int number, ParameterStore& store_, Device& device_,
+           Transport& transport, Recorder& recorder_, const Settings& settings_)
+    : plan(plan_),
+      model(store_.config()),
+      role(role_of(plan_, number)),
+      settings(settings_),
+      store(store_),
+      device(device_),
+      recorder(recorder_),
+      endpoint(transport, recorder_, settings_.timeout_seconds) {
+  const std::vector<Region> held = holdings(plan, model, number);
+  weights = arrange(held, model, stage().layers, last_stage(),
+                    [&](const Region& region) { return store.region(region); });
+  if (settings.trainable) {
+    gradients = arrange(held, model, stage().layers, last_stage(), [&](const Region& region) {
+      Tensor t = device.allocate(region.rows.size(), region.cols.size(), DType::f32);
+      gradient_regions.emplace_back(region, t);
+      return t;
+    });
+    optimizer = std::make_unique<Optimizer>(*this);
+  }
+  find_groups();
+  if (role.attention && model.positions == PositionType::rotary) make_rotation();
+  expert_tokens.resize(stage().layers.size() * model.experts);
+}
+
+Rank::~Rank() = default;
+
+void Rank::find_groups() {
+  const Stage& own = stage();
+  const AttentionGrid& grid = own.attention;
+  if (role.attention) {
+    const AttentionPlace& place = role.place;
+    for (int g = 0; g < grid.groups(); ++g) {
+      head_ranks_.push_back(global_rank(grid.rank(place.batch, place.sequence, g)));
+      const Interval heads = grid.head_range(g);
+      head_features.push_back({heads.begin * model.head_dim, heads.end * model.head_dim});
+    }
+    for (int s = 0; s < grid.sequence_shards; ++s) {
+      sequence_ranks_.push_back(global_rank(grid.rank(place.batch, s, place.group)));
+      for (int g = 0; g < grid.groups(); ++g)
+        shard_ranks_.push_back(global_rank(grid.rank(place.batch, s, g)));
+    }
+    for (const int rank : grid.ranks) grid_ranks_.push_back(global_rank(rank));
+    const Interval heads = grid.head_range(place.group);
+    const int64_t share = model.heads / model.kv_heads;
+    for (int64_t head = heads.begin; head < heads.end; ++head)
+      kv_head.push_back(static_cast<int32_t>(head / share - heads.begin / share));
+  }
+  expert_index.assign(plan.ranks_per_copy(), -1);
+  for (int local = 0; local < plan.ranks_per_copy(); ++local) {
+    const Role other = role_of(plan, local);
+    if (other.stage != role.stage || !other.expert) continue;
+    expert_index[local] = static_cast<int>(expert_ranks.size());
+    expert_ranks.push_back(global_rank(local));
+  }
+}
+
+void Rank::make_rotation() {
+  const int64_t half = model.head_dim / 2;
+  std::vector<float> table(model.max_positions * model.head_dim);
+  for (int64_t position = 0; position < model.max_positions; ++position)
+    for (int64_t i = 0; i < half; ++i) {
+      const double angle =
+          static_cast<double>(position) *
+          std::pow(model.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(model.head_dim));
+      table[position * model.head_dim + i] = static_cast<float>(std::cos(angle));
+      table[position * model.head_dim + half + i] = static_cast<float>(std::sin(angle));
+    }
+  rotation = device.upload(table, model.max_positions, model.head_dim);
+}
+
+Dropout Rank::dropout(RandomStream stream, double probability, int64_t layer,
+                      std::span<const uint64_t> keys) const {
+  if (!masks || probability <= 0) return {};
+  return {.probability = static_cast<float>(probability),
+          .seed = command.training.seed,
+          .stream = stream,
+          .step = static_cast<uint32_t>(command.training.step),
+          .layer = static_cast<uint32_t>(layer),
+          .keys = keys};
+}
+
+Task<> Rank::next_command() {
+  const Tag tag{.kind = MessageKind::control};
+  const Message message = co_await endpoint.receive_any_time(plan.ranks(), tag);
+  from_words(device.integers(message.parts[0]), command);
+}
+
+// An error of the world or of the user's is reported; the rank is then out of step with the others
+// and answers nothing more.
+void Rank::serve() {
+  const int controller = plan.ranks();
+  const Tag tag{.kind = MessageKind::control};
+  for (;;) {
+    Task<> next = next_command();
+    endpoint.run({&next, 1});
+    if (command.kind == CommandKind::stop) return;
+    report = {};
+    reported_logits.clear();
+    obey();
+    report.expert_tokens.assign(expert_tokens.begin(), expert_tokens.end());
+    std::ranges::fill(expert_tokens, 0);
+    Message answer;
+    const std::vector<int32_t> words = to_words(report);
+    answer.parts[0] = device.upload(words, 1, static_cast<int64_t>(words.size()));
+    if (!reported_logits.empty()) {
+      const auto rows = static_cast<int64_t>(report.tokens.size());
+      answer.parts[1] = device.allocate(rows, model.vocab_size, DType::f32);
+      int64_t row = 0;
+      for (const Tensor& logits : reported_logits) {
+        device.execute(CopyRows{.from = logits,
+                                .to = answer.parts[1].slice_rows({row, row + logits.rows})});
+        row += logits.rows;
+      }
+    }
+    endpoint.send(controller, tag, std::move(answer));
+    if (report.failed) return;
+  }
+}
+
+void Rank::obey() {
+  try {
+    cached = command.kind == CommandKind::infer;
+    switch (command.kind) {
+      case CommandKind::plan_memory:
+        if (role.attention)
+          cache = std::make_unique<KvCache>(
+              device, stage().layers.size(),
+              kv_heads_of(model, stage().attention.head_range(role.place.group)).size() *
+                  model.head_dim,
+              dtype(), command.slots, command.tokens_per_slot);
+        break;
+      case CommandKind::infer: infer(*this); break;
+      case CommandKind::release:
+        if (cache)
+          for (const int32_t slot : command.released) cache->release(slot);
+        break;
+      case CommandKind::train:
+      case CommandKind::evaluate:
+      case CommandKind::gradients: train(*this); break;
+      case CommandKind::stop: break;
+    }
+  } catch (const std::runtime_error& error) {
+    report.failed = 1;
+    report.error = error.what();
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,144 @@
+// One rank: its part of the plan, of the weights and of the caches, and the program it runs.
+//
+// A step is a set of micro-batches. For each, an attention rank runs one coroutine that walks through
+// the layers, and an expert rank runs another; a rank that is both runs both. While one waits for a
+// message the rank goes on with the next, which is all the scheduling there is.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "tandem/comm/collectives.h"
+#include "tandem/comm/endpoint.h"
+#include "tandem/runtime/activations.h"
+#include "tandem/runtime/micro_batch.h"
+#include "tandem/state/kv_cache.h"
+#include "tandem/state/parameter_store.h"
+#include "tandem/state/rank_parameters.h"
+
+namespace tandem {
+
+// Where rows of attention stand in keys and values; per micro-batch, the same for all layers.
+struct AttentionView {
+  std::vector<AttentionSequence> sequences;
+  std::vector<int32_t> block_rows;   // training: the blocks of all sequences
+  std::vector<int32_t> cache_rows;   // inference: where each row of the shard is stored
+};
+
+// One micro-batch on its way through one rank.
+struct Pass {
+  MicroBatch batch;
+  RowLayout rows;
+  AttentionView view;
+  Tensor x;                                // residual stream f32 [owned, H]
+  std::vector<LayerActivations> layers;    // of the stage; one, reused, in inference
+  std::vector<ExpertActivations> experts;  // likewise
+  Tensor loss;                             // training: f32 [rows, 2], JoinStatistics
+  Tensor head_rows, head_statistics, logits;  // training, last stage
+  bool empty() const { return batch.tokens.empty(); }
+};
+
+class Optimizer;
+
+class Rank {
+ public:
+  struct Settings {
+    double timeout_seconds = 600;
+    bool trainable = false;        // gradients and optimizer state are kept
+    bool shard_optimizer = true;   // over the ranks that share a parameter
+  };
+
+  Rank(const Plan& plan, int rank, ParameterStore& store, Device& device, Transport& transport,
+       Recorder& recorder, const Settings& settings);
+
+  ~Rank();
+
+  // Obeys the controller (the peer behind the last rank) until it says stop.
+  void serve();
+
+  // ---- what the parts of the program share (runtime/*.cc) ----
+  std::pmr::memory_resource& frames() { return endpoint.frames(); }
+  const Stage& stage() const { return plan.stages[role.stage]; }
+  bool first_stage() const { return role.stage == 0; }
+  bool last_stage() const { return role.stage + 1 == static_cast<int>(plan.stages.size()); }
+  int global_rank(int rank_in_copy) const { return role.copy * plan.ranks_per_copy() + rank_in_copy; }
+  DType dtype() const { return store.dtype(); }
+  LayerActivations& activations(Pass& pass, int64_t layer) const {
+    return pass.layers[keeps ? layer - stage().layers.begin : 0];
+  }
+  ExpertActivations& expert_activations(Pass& pass, int64_t layer) const {
+    return pass.experts[keeps ? layer - stage().layers.begin : 0];
+  }
+  Dropout dropout(RandomStream stream, double probability, int64_t layer,
+                  std::span<const uint64_t> keys) const;
+
+  const Plan& plan;
+  const ModelConfig& model;
+  const Role role;
+  const Settings settings;
+  ParameterStore& store;
+  Device& device;
+  Recorder& recorder;
+  Endpoint endpoint;
+
+  RankParameters weights, gradients;
+  std::vector<std::pair<Region, Tensor>> gradient_regions;
+  Tensor rotation;  // f32 [positions, head_dim]
+  std::unique_ptr<KvCache> cache;
+  std::vector<int32_t> kv_head;  // for each of this rank's heads, among this rank's K/V heads
+
+  Group head_group() const { return {head_ranks_, role.place.group}; }
+  Group sequence_group() const { return {sequence_ranks_, role.place.sequence}; }
+  Group shard_group() const {
+    return {shard_ranks_, role.place.sequence * stage().attention.groups() + role.place.group};
+  }
+  Group grid_group() const { return {grid_ranks_, role.place.index}; }
+  std::vector<Interval> head_features;  // columns of each head group in the head outputs
+  std::vector<int> expert_ranks;        // of the stage, ascending, global
+  std::vector<int> expert_index;        // by rank in copy: index in expert_ranks, or -1
+
+  Command command;
+  Report report;
+  std::vector<Tensor> reported_logits;  // f32, together a row a reported token
+  std::unique_ptr<Optimizer> optimizer;
+  bool cached = false;  // the command works on cached sequences (inference)
+  bool keeps = false;   // activations are kept for a backward pass
+  bool masks = false;   // dropout is on
+  std::vector<Pass> passes;
+  // Where gradients are added up: micro-batches pass in order. By layer of the stage; the vocabulary
+  // has one more of its own.
+  std::vector<Turnstile> attention_gates, mixture_gates, expert_gates;
+  std::unique_ptr<Turnstile> head_gate, embedding_gate;
+  std::vector<int64_t> expert_tokens;  // [layer of the stage][expert] since the last report
+  std::vector<int32_t> capacity_used;  // inference: [slot][layer of the stage][expert]
+  std::vector<int64_t> batch_counts;   // tokens of the global batch [layer of the stage][expert]
+  double batch_tokens = 0;             // counted tokens of the global batch
+  std::vector<int64_t> scratch_cursors;
+  std::vector<int32_t> scratch_terms, scratch_rows, scratch_starts, scratch_sorted;  // dispatch.cc
+
+ private:
+  Task<> next_command();
+  void obey();
+  void find_groups();
+  void make_rotation();
+
+  std::vector<RowRef> order_;
+  friend class RowsInOrder;
+  std::vector<int> head_ranks_, sequence_ranks_, shard_ranks_, grid_ranks_;
+};
+
+// Rows 0, 1, 2, ... of one tensor as a RowList.
+class RowsInOrder {
+ public:
+  RowsInOrder(Rank& rank, int64_t rows) {
+    while (static_cast<int64_t>(rank.order_.size()) < rows)
+      rank.order_.push_back({0, static_cast<int32_t>(rank.order_.size())});
+    rows_ = std::span(rank.order_).first(rows);
+  }
+  RowList of(const Tensor& tensor) const { return {.sources = {&tensor, 1}, .rows = rows_}; }
+
+ private:
+  std::span<const RowRef> rows_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,45 @@
+// The weights of a model, held once in a process whatever the plan: ranks compute with views.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "tandem/device/device.h"
+#include "tandem/model/checkpoint_files.h"
+#include "tandem/plan/layout.h"
+
+namespace tandem {
+
+// Reading is safe from any thread. Writing (training) is for whoever updates a region, between steps.
+class ParameterStore {
+ public:
+  // The weights in a model directory, in `dtype`. Used from the mapped file where its dtype and
+  // alignment allow it and they are not to be trained; else copied. InputError where they do not fit.
+  static ParameterStore load(std::shared_ptr<const ModelFiles> files, DType dtype, bool trainable,
+                             Device& device);
+  // Normal numbers of deviation initializer_range from the seed; norms are 1, biases 0.
+  static ParameterStore random(const ModelConfig& config, uint64_t seed, DType dtype,
+                               Device& device);
+
+  DType dtype() const { return dtype_; }
+  const ModelConfig& config() const { return config_; }
+  Tensor region(const Region& region) const;
+  Tensor whole(const ParameterId& id) const { return tensors_.at(id); }
+  int64_t mapped_bytes() const { return mapped_bytes_; }
+  int64_t copied_bytes() const { return copied_bytes_; }
+
+ private:
+  ParameterStore(const ModelConfig& config, DType dtype) : config_(config), dtype_(dtype) {}
+
+  ModelConfig config_;
+  DType dtype_;
+  std::shared_ptr<const ModelFiles> files_;  // keeps the mapping
+  std::map<ParameterId, Tensor> tensors_;
+  int64_t mapped_bytes_ = 0;
+  int64_t copied_bytes_ = 0;
+};
+
+// A tensor over bytes that belong to someone who outlives it.
+Tensor view_of(const std::byte* bytes, int64_t rows, int64_t cols, DType dtype);
+
+}  // namespace tandem

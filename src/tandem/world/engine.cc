@@ -1,0 +1,201 @@
+#include "tandem/world/engine.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace tandem {
+
+Engine::Engine(Plan plan, ParameterStore& store, const WorldSettings& settings)
+    : plan_(std::move(plan)), store_(store), recorder_(-1) {
+  validate(plan_, store.config());
+  world_ = std::make_unique<LocalWorld>(plan_, store, settings);
+  logits_.resize(plan_.ranks());
+  expert_tokens_.resize(model().layers * model().experts);
+}
+
+Engine::~Engine() = default;
+
+namespace {
+
+Task<> ask(Endpoint& endpoint, Device& device, const Command& command, int ranks,
+           std::vector<Report>& reports, std::vector<Tensor>& logits) {
+  const Tag tag{.kind = MessageKind::control};
+  const std::vector<int32_t> words = to_words(command);
+  Message message;
+  message.parts[0] = device.upload(words, 1, static_cast<int64_t>(words.size()));
+  for (int rank = 0; rank < ranks; ++rank) endpoint.send(rank, tag, message);
+  for (int rank = 0; rank < ranks; ++rank) {
+    const Message answer = co_await endpoint.receive(rank, tag);
+    from_words(device.integers(answer.parts[0]), reports[rank]);
+    logits[rank] = answer.parts[1];
+  }
+}
+
+}  // namespace
+
+std::vector<Report> Engine::run(const Command& command) {
+  if (!failure_.empty()) throw WorldError("the world has stopped: {}", failure_);
+  std::vector<Report> reports(plan_.ranks());
+  // Ranks wait for each other for the same time, and tell of it: the controller waits a little more.
+  Endpoint endpoint(world_->controller(), recorder_, 2 * world_->timeout_seconds() + 5);
+  Task<> asked =
+      ask(endpoint, world_->controller_device(), command, plan_.ranks(), reports, logits_);
+  try {
+    endpoint.run({&asked, 1});
+  } catch (const WorldError& error) {
+    failure_ = error.what();
+  }
+  recorder_.clear();
+  for (const Report& report : reports)
+    if (report.failed && (failure_.empty() || report.error.find("lost") == std::string::npos))
+      failure_ = report.error;
+  if (!failure_.empty()) throw WorldError("{}", failure_);
+  for (int rank = 0; rank < plan_.ranks(); ++rank) {
+    const Role role = role_of(plan_, rank);
+    const int64_t first = plan_.stages[role.stage].layers.begin * model().experts;
+    for (size_t i = 0; i < reports[rank].expert_tokens.size(); ++i)
+      expert_tokens_[first + i] += reports[rank].expert_tokens[i];
+  }
+  return reports;
+}
+
+void Engine::plan_memory(int64_t slots, int64_t tokens_per_slot) {
+  if (tokens_per_slot > model().max_positions)
+    throw InputError("{} tokens a sequence: the model has {} positions", tokens_per_slot,
+                     model().max_positions);
+  Command command{.kind = CommandKind::plan_memory};
+  const int64_t shards = int64_t{plan_.copies} * plan_.homes();
+  command.slots = (slots + shards - 1) / shards;
+  // A batch shard of a stage with fewer shards than homes holds the slots of several homes.
+  int fewest = plan_.homes();
+  for (const Stage& stage : plan_.stages) fewest = std::min(fewest, stage.attention.batch_shards);
+  command.slots *= (plan_.homes() + fewest - 1) / fewest;
+  command.tokens_per_slot = tokens_per_slot;
+  run(command);
+}
+
+// A slot's copy and home follow from its number; micro-batches share out each home's sequences.
+void Engine::place(Command& command) {
+  const int homes = plan_.homes();
+  auto& works = command.sequences;
+  for (SequenceWork& work : works) {
+    const int place = work.slot % (plan_.copies * homes);
+    work.copy = place / homes;
+    work.home = place % homes;
+  }
+  std::ranges::stable_sort(works, {}, [](const SequenceWork& w) {
+    return std::pair(w.copy, w.home);
+  });
+  for (size_t first = 0; first < works.size();) {
+    size_t end = first;
+    while (end < works.size() && works[end].copy == works[first].copy &&
+           works[end].home == works[first].home)
+      ++end;
+    const auto count = static_cast<int64_t>(end - first);
+    for (int m = 0; m < plan_.micro_batches; ++m) {
+      const Interval members = part(count, plan_.micro_batches, m);
+      for (int64_t i = members.begin; i < members.end; ++i) works[first + i].micro_batch = m;
+    }
+    first = end;
+  }
+}
+
+Sampled Engine::infer(std::span<const SequenceTokens> sequences, bool want_logits) {
+  Command command{.kind = CommandKind::infer, .want_logits = want_logits};
+  for (const SequenceTokens& sequence : sequences) {
+    for (const int32_t token : sequence.tokens)
+      if (token < 0 || token >= model().vocab_size)
+        throw InputError("token {}: the vocabulary has {} entries", token, model().vocab_size);
+    command.sequences.push_back({.slot = sequence.slot,
+                                 .first_position = sequence.first_position,
+                                 .sample = sequence.sample,
+                                 .sampling = sequence.sampling,
+                                 .tokens = sequence.tokens});
+  }
+  place(command);
+  const std::vector<Report> reports = run(command);
+
+  Sampled result;
+  std::vector<std::pair<int, int64_t>> found;  // rank and row of each sampled sequence
+  for (const SequenceTokens& sequence : sequences) {
+    if (!sequence.sample) continue;
+    for (int rank = 0; rank < plan_.ranks(); ++rank) {
+      const auto at = std::ranges::find(reports[rank].slots, sequence.slot);
+      if (at == reports[rank].slots.end()) continue;
+      found.emplace_back(rank, at - reports[rank].slots.begin());
+      result.tokens.push_back(reports[rank].tokens[found.back().second]);
+    }
+  }
+  if (!want_logits) return result;
+  Device& device = world_->controller_device();
+  result.logits =
+      device.allocate(static_cast<int64_t>(found.size()), model().vocab_size, DType::f32);
+  for (int64_t i = 0; i < result.logits.rows; ++i) {
+    const auto [rank, row] = found[i];
+    device.execute(CopyRows{.from = logits_[rank].slice_rows({row, row + 1}),
+                            .to = result.logits.slice_rows({i, i + 1})});
+  }
+  return result;
+}
+
+void Engine::release(std::span<const int32_t> slots) {
+  Command command{.kind = CommandKind::release};
+  command.released.assign(slots.begin(), slots.end());
+  run(command);
+}
+
+TrainingResult Engine::train(const TrainingBatch& batch, const TrainingStep& step) {
+  return run_training(CommandKind::train, batch, step);
+}
+TrainingResult Engine::gradients(const TrainingBatch& batch, const TrainingStep& step) {
+  return run_training(CommandKind::gradients, batch, step);
+}
+TrainingResult Engine::evaluate(const TrainingBatch& batch) {
+  return run_training(CommandKind::evaluate, batch, {});
+}
+
+TrainingResult Engine::run_training(CommandKind kind, const TrainingBatch& batch,
+                                    const TrainingStep& step) {
+  if (batch.length > model().max_positions)
+    throw InputError("sequence length {}: the model has {} positions", batch.length,
+                     model().max_positions);
+  Command command{.kind = kind, .training = step};
+  // The balance loss of the whole batch has to know the whole batch before the first backward pass.
+  if (model().balance_loss > 0 && !model().balance_per_sequence) command.training.groups = 1;
+  const int copies = plan_.copies, homes = plan_.homes(), groups = command.training.groups;
+  for (int c = 0; c < copies; ++c)
+    for (int g = 0; g < groups; ++g)
+      for (int m = 0; m < plan_.micro_batches; ++m)
+        for (int h = 0; h < homes; ++h) {
+          const Interval copy = part(batch.sequences, copies, c);
+          const Interval micro_batch = part(part(copy, groups, g), plan_.micro_batches, m);
+          const Interval home = part(micro_batch, homes, h);
+          for (int64_t s = home.begin; s < home.end; ++s) {
+            const auto slice = [&](const auto& all) {
+              return std::vector(all.begin() + s * batch.length,
+                                 all.begin() + (s + 1) * batch.length);
+            };
+            command.sequences.push_back({.slot = static_cast<int32_t>(s),
+                                         .copy = c,
+                                         .home = h,
+                                         .micro_batch = m,
+                                         .group = g,
+                                         .tokens = slice(batch.inputs),
+                                         .targets = slice(batch.targets),
+                                         .weights = slice(batch.weights)});
+          }
+        }
+  TrainingResult result;
+  double weight = 0;
+  for (const Report& report : run(command)) {
+    result.loss += report.loss_sum;
+    weight += report.token_weight;
+    result.balance_loss += report.balance_loss;
+    result.z_loss += report.z_loss;
+    result.gradient_norm = std::max(result.gradient_norm, report.gradient_norm);
+  }
+  if (weight > 0) result.loss /= weight;
+  return result;
+}
+
+}  // namespace tandem

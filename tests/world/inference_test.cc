@@ -1,0 +1,93 @@
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "world/models.h"
+
+namespace tandem::test {
+namespace {
+
+std::vector<std::vector<int32_t>> prompts(int count, uint64_t seed = 3) {
+  std::vector<std::vector<int32_t>> result;
+  for (int i = 0; i < count; ++i) result.push_back(random_tokens(seed, i, 3 + 13 * i % 70, 97));
+  return result;
+}
+
+double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
+  double worst = 0, largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    worst = std::max(worst, std::abs(double{a[i]} - b[i]));
+    largest = std::max(largest, std::abs(double{b[i]}));
+  }
+  return worst / largest;
+}
+
+class EveryPlan : public ::testing::TestWithParam<std::string> {};
+
+// The same function: whatever the plan, the same logits up to rounding and the same tokens.
+TEST_P(EveryPlan, GivesTheLogitsOfSingle) {
+  for (const ModelConfig& model : {small_model(), paper_model()}) {
+    ParameterStore store = random_store(model, DType::f32);
+    const Generation expected = generate(make_plan("single", model), store, prompts(5), 6);
+    const Generation actual = generate(make_plan(GetParam(), model), store, prompts(5), 6);
+    for (size_t s = 0; s < expected.tokens.size(); ++s) {
+      EXPECT_EQ(actual.tokens[s], expected.tokens[s]) << "sequence " << s;
+      EXPECT_LT(relative_error(actual.logits[s], expected.logits[s]), 1e-4) << "sequence " << s;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Plans, EveryPlan,
+    ::testing::Values("single:micro_batches=3", "tp:ranks=2", "tp:ranks=8", "tp:ranks=5,split=2",
+                      "tp:ranks=12,micro_batches=2", "pp:stages=2", "pp:stages=4,micro_batches=4",
+                      "tp-pp:ranks=8,stages=2", "ep:ranks=2", "ep:ranks=16",
+                      "ep:ranks=4,stages=2", "ma:attention=1,experts=1",
+                      "ma:attention=1,experts=1,micro_batches=2", "ma:attention=8,experts=8",
+                      "ma:attention=8,experts=8,sequence=2,micro_batches=2",
+                      "ma:attention=12,experts=4", "ma:attention=12,experts=4,exchange=sums",
+                      "ma:attention=5,experts=3,micro_batches=4", "ma:attention=3,experts=5",
+                      "ma:attention=1,experts=15", "ma:attention=4,experts=2,batch=2,sequence=2",
+                      "ma:attention=2,experts=3,replicas=2", "ma:attention=2,experts=4,split=2",
+                      "ma:attention=2,experts=2,stages=2,micro_batches=2",
+                      "ma:attention=2,experts=1,copies=2", "tp:ranks=2,copies=2,micro_batches=2",
+                      "ma:attention=1,experts=20"));
+
+class BitIdentical : public ::testing::TestWithParam<std::string> {};
+
+// Plans that split no sum: not one bit differs, in f32 and bf16, alone or among others, however the
+// prompt is cut.
+TEST_P(BitIdentical, ToSingle) {
+  const ModelConfig model = small_model();
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    ParameterStore store = random_store(model, dtype);
+    const auto all = prompts(7);
+    const Generation expected = generate(make_plan("single", model), store, all, 4);
+    const Plan plan = make_plan(GetParam(), model);
+    for (const int64_t chunk : {int64_t{1000}, int64_t{5}}) {
+      const Generation actual = generate(plan, store, all, 4, chunk, 2);
+      for (size_t s = 0; s < all.size(); ++s) {
+        EXPECT_EQ(actual.tokens[s], expected.tokens[s]);
+        EXPECT_EQ(0, std::memcmp(actual.logits[s].data(), expected.logits[s].data(),
+                                 4 * expected.logits[s].size()))
+            << dtype_name(dtype) << " sequence " << s << " chunk " << chunk;
+      }
+    }
+    const Generation alone = generate(plan, store, {all[3]}, 4);
+    EXPECT_EQ(0, std::memcmp(alone.logits[0].data(), expected.logits[3].data(),
+                             4 * alone.logits[0].size()))
+        << dtype_name(dtype) << " alone";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Plans, BitIdentical,
+    ::testing::Values("single", "single:micro_batches=4", "pp:stages=2", "ep:ranks=4",
+                      "ma:attention=1,experts=1,micro_batches=2", "ma:attention=8,experts=8",
+                      "ma:attention=8,experts=8,sequence=2", "ma:attention=12,experts=4",
+                      "ma:attention=3,experts=5,micro_batches=3",
+                      "ma:attention=4,experts=3,batch=2,replicas=2",
+                      "ma:attention=2,experts=2,stages=2", "ma:attention=1,experts=2,copies=2"));
+
+}  // namespace
+}  // namespace tandem::test

@@ -1,0 +1,107 @@
+// Small models for tests: every part of the architecture, sizes that divide nothing evenly.
+#pragma once
+
+#include "tandem/base/random.h"
+#include "tandem/device/cpu/cpu_device.h"
+#include "tandem/model/config.h"
+#include "tandem/plan/shorthand.h"
+#include "tandem/world/engine.h"
+
+namespace tandem::test {
+
+// 12 heads of 8 over 4 K/V heads, 16 experts top-2 of 40 hidden features, 4 layers.
+inline ModelConfig small_model() {
+  ModelConfig c;
+  c.vocab_size = 97;
+  c.hidden_size = 64;
+  c.layers = 4;
+  c.heads = 12;
+  c.kv_heads = 4;
+  c.head_dim = 8;
+  c.max_positions = 256;
+  c.experts = 16;
+  c.top_k = 2;
+  c.expert_hidden = 40;
+  c.initializer_range = 0.2;
+  c.balance_loss = 0.01;
+  c.z_loss = 0.001;
+  return c;
+}
+
+// The papers' flavour: LayerNorm, learned positions, GELU, biases, a shared expert, dropout, tied.
+inline ModelConfig paper_model() {
+  ModelConfig c = small_model();
+  c.kv_heads = 12;
+  c.norm = NormType::layer;
+  c.positions = PositionType::learned;
+  c.gated_experts = false;
+  c.activation = ExpertActivation::gelu;
+  c.normalize_top_k = false;
+  c.attention_bias = true;
+  c.tied_embeddings = true;
+  c.shared_expert_hidden = 24;
+  c.hidden_dropout = c.attention_dropout = c.expert_dropout = 0.1;
+  return c;
+}
+
+inline std::vector<int32_t> random_tokens(uint64_t seed, uint64_t item, int64_t count,
+                                          int64_t vocabulary) {
+  const RandomSource source(seed, RandomStream::prompts);
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<int32_t>(source.bits(item, i) % vocabulary));
+  return tokens;
+}
+
+// Prompts of different lengths, then greedy decoding: every step's logits and tokens, by sequence.
+struct Generation {
+  std::vector<std::vector<int32_t>> tokens;
+  std::vector<std::vector<float>> logits;  // [sequence][step * vocabulary]
+};
+
+inline Generation generate(const Plan& plan, ParameterStore& store,
+                           const std::vector<std::vector<int32_t>>& prompts, int steps,
+                           int64_t chunk = 1 << 20, int threads = 1, float temperature = 0) {
+  Engine engine(plan, store, {.threads = threads, .rank = {.timeout_seconds = 60}});
+  const auto count = static_cast<int32_t>(prompts.size());
+  engine.plan_memory(count, 200);
+  Generation result{.tokens = {prompts.size(), std::vector<int32_t>()},
+                    .logits = {prompts.size(), std::vector<float>()}};
+  std::vector<std::vector<int32_t>> pending = prompts;
+  std::vector<int32_t> done(prompts.size(), 0);
+  while (static_cast<int>(result.tokens.back().size()) < steps ||
+         static_cast<int>(result.tokens.front().size()) < steps) {
+    std::vector<SequenceTokens> work;
+    for (int32_t s = 0; s < count; ++s) {
+      if (static_cast<int>(result.tokens[s].size()) >= steps) continue;
+      const auto take = std::min<int64_t>(chunk, static_cast<int64_t>(pending[s].size()));
+      SequenceTokens item{.slot = s, .first_position = done[s],
+                          .tokens = {pending[s].begin(), pending[s].begin() + take}};
+      item.sample = take == static_cast<int64_t>(pending[s].size());
+      item.sampling = {.temperature = temperature, .top_k = 20, .top_p = 0.9f, .seed = 7,
+                       .position = done[s] + take};
+      pending[s].erase(pending[s].begin(), pending[s].begin() + take);
+      done[s] += static_cast<int32_t>(take);
+      work.push_back(std::move(item));
+    }
+    const Sampled sampled = engine.infer(work, true);
+    size_t i = 0;
+    for (const SequenceTokens& item : work) {
+      if (!item.sample) continue;
+      const float* row = sampled.logits.row<float>(static_cast<int64_t>(i));
+      result.logits[item.slot].insert(result.logits[item.slot].end(), row,
+                                      row + store.config().vocab_size);
+      result.tokens[item.slot].push_back(sampled.tokens[i]);
+      pending[item.slot] = {sampled.tokens[i]};
+      ++i;
+    }
+  }
+  return result;
+}
+
+inline ParameterStore random_store(const ModelConfig& config, DType dtype, uint64_t seed = 1) {
+  const auto device = make_cpu_device(1);
+  return ParameterStore::random(config, seed, dtype, *device);
+}
+
+}  // namespace tandem::test
