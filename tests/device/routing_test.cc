@@ -196,7 +196,6 @@ TEST(Combine, AgreesWithReferenceForwardAndBackward) {
       for (size_t i = static_cast<size_t>(m.offsets[static_cast<size_t>(t)]);
            i < static_cast<size_t>(m.offsets[static_cast<size_t>(t) + 1]); ++i) {
         const CombineTerm& term = m.terms[i];
-        const Reference gradient(1, cols);
         for (int64_t j = 0; j < cols; ++j) {
           const double expected = static_cast<double>(m.weight(t, term)) * at(backward.dout, t, j);
           const double found = at(m.gradients[i % 2], static_cast<int64_t>(i), j);

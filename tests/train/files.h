@@ -23,12 +23,12 @@ class WithFiles : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::filesystem::path write(std::string_view name, std::string_view bytes) {
-    const auto path = folder_ / name;
+    auto path = folder_ / name;
     std::ofstream(path, std::ios::binary) << bytes;
     return path;
   }
   std::filesystem::path write_gzipped(std::string_view name, std::string_view bytes) {
-    const auto path = folder_ / name;
+    auto path = folder_ / name;
     gzFile file = gzopen(path.c_str(), "wb");
     EXPECT_EQ(gzwrite(file, bytes.data(), static_cast<unsigned>(bytes.size())), bytes.size());
     EXPECT_EQ(gzclose(file), Z_OK);

@@ -31,7 +31,7 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
 
   // Where every rank holds every token, each keeps to the experts it has itself.
   const auto serves = [&](int local) {
-    return !pass.rows.replicated() || local == rank.role.local_rank;
+    return !pass.rows.replicated || local == rank.role.local_rank;
   };
   const auto replica_of = [&](int32_t expert, int64_t row) -> const ExpertReplica& {
     const auto& replicas = placement[expert];

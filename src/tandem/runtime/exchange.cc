@@ -3,7 +3,7 @@
 namespace tandem {
 
 Task<Tensor> to_compute(Rank& rank, Pass& pass, Track& on, Tensor owned, uint8_t phase) {
-  if (pass.rows.owned == pass.rows.compute) co_return owned;
+  if (pass.rows.replicated) co_return owned;
   const Tag tag = tag_of(on, MessageKind::attention, phase);
   co_return co_await gather_rows(rank.endpoint, on, rank.head_group(), tag, pass.rows.group_parts,
                                  owned);
@@ -13,7 +13,7 @@ Task<Tensor> to_owners(Rank& rank, Pass& pass, Track& on, Tensor addend, uint8_t
   const Tag sum_tag = tag_of(on, MessageKind::attention, phase);
   Tensor sum = co_await reduce_scatter_rows(rank.endpoint, on, rank.head_group(), sum_tag,
                                             pass.rows.group_parts, addend);
-  if (!pass.rows.replicated()) co_return sum;
+  if (!pass.rows.replicated) co_return sum;
   const Tag gather_tag = tag_of(on, MessageKind::attention, static_cast<uint8_t>(phase + 1));
   co_return co_await gather_rows(rank.endpoint, on, rank.head_group(), gather_tag,
                                  pass.rows.group_parts, sum);

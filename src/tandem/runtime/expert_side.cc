@@ -8,11 +8,9 @@ void find_sources(Rank& rank, const Pass& pass, std::vector<int>& sources) {
   const Stage& stage = rank.stage();
   sources.clear();
   for (int i = 0; i < static_cast<int>(stage.attention.ranks.size()); ++i) {
-    const AttentionPlace place = place_of(stage.attention, i);
-    const Interval owned = owned_rows(stage, place, pass.batch);
-    const bool replicated = owned != responsible_rows(stage, place, pass.batch);
+    const Interval owned = owned_rows(stage, place_of(stage.attention, i), pass.batch);
     const bool own = stage.attention.ranks[i] == rank.role.local_rank;
-    if (!owned.empty() && (own || !replicated)) sources.push_back(i);
+    if (!owned.empty() && (own || stage.exchange != Exchange::replicated)) sources.push_back(i);
   }
 }
 

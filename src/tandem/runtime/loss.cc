@@ -87,7 +87,7 @@ Task<Tensor> loss_backward(Rank& rank, Pass& pass, Track& on) {
   const Tag sum_tag = tag_of(on, MessageKind::vocabulary, 1);
   Tensor dh = co_await reduce_scatter_rows(rank.endpoint, on, rank.grid_group(), sum_tag, parts,
                                            addend);
-  if (pass.rows.replicated()) {
+  if (pass.rows.replicated) {
     const Tag gather_tag = tag_of(on, MessageKind::vocabulary, 2);
     dh = co_await gather_rows(rank.endpoint, on, rank.head_group(), gather_tag,
                               pass.rows.group_parts, dh);

@@ -58,7 +58,8 @@ void RowLayout::build(const Stage& stage, const AttentionPlace& place, Interval 
   compute = sequence_parts[place.sequence];
   for (int g = 0; g < grid.groups(); ++g) group_parts.push_back(part(compute, grid.groups(), g));
   mine = group_parts[place.group];
-  owned = stage.exchange == Exchange::replicated ? compute : mine;
+  replicated = stage.exchange == Exchange::replicated;
+  owned = replicated ? compute : mine;
 }
 
 Interval responsible_rows(const Stage& stage, const AttentionPlace& place,

@@ -49,7 +49,8 @@ struct RowLayout {
   std::vector<Interval> group_parts;     // of compute
   std::vector<Interval> owner_parts;     // of the shard: `mine` of all its ranks, in grid order
 
-  bool replicated() const { return owned != mine; }
+  bool replicated = false;  // every head group holds all rows of compute (Exchange::replicated)
+
   void build(const Stage& stage, const AttentionPlace& place, Interval shard_rows);
 };
 

@@ -43,7 +43,7 @@ void dispatch(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   if (pass.rows.owned.empty()) return;
   const Tag tag = tag_of(on, MessageKind::dispatch);
   for (size_t i = 0; i < rank.expert_ranks.size(); ++i) {
-    if (pass.rows.replicated() && rank.expert_ranks[i] != rank.endpoint.self()) continue;
+    if (pass.rows.replicated && rank.expert_ranks[i] != rank.endpoint.self()) continue;
     rank.endpoint.send(rank.expert_ranks[i], tag,
                        message_to(a.dispatch.destinations[i], rank, on, a.expert_rows));
   }
@@ -100,14 +100,14 @@ Task<Tensor> mixture_block(Rank& rank, Pass& pass, Track& on, LayerActivations& 
 
   // An addend of a sum over ranks travels, so it has the type that messages have.
   Tensor y = on.allocate(a.expert_rows.rows, a.expert_rows.cols,
-                         pass.rows.replicated() ? rank.dtype() : DType::f32);
+                         pass.rows.replicated ? rank.dtype() : DType::f32);
   if (!y.empty())
     on.run(Combine{.sources = a.outputs,
                    .terms = a.dispatch.terms,
                    .offsets = a.dispatch.offsets,
                    .weights = a.weights,
                    .out = y});
-  if (!pass.rows.replicated()) co_return y;
+  if (!pass.rows.replicated) co_return y;
   co_return co_await to_owners(rank, pass, on, y, 6);
 }
 

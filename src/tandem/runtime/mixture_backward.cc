@@ -110,7 +110,7 @@ Task<> mixture_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, 
     message.parts[0] = gradients[i];
     rank.endpoint.send(rank.expert_ranks[i], out_tag, std::move(message));
   }
-  if (pass.rows.replicated()) dweights = co_await to_owners(rank, pass, on, dweights, 6);
+  if (pass.rows.replicated) dweights = co_await to_owners(rank, pass, on, dweights, 6);
   for (size_t i = 0; i < rank.expert_ranks.size(); ++i) {
     if (a.dispatch.destinations[i].pairs.empty()) continue;
     Message message = co_await rank.endpoint.receive(rank.expert_ranks[i], in_tag);
@@ -125,7 +125,7 @@ Task<> mixture_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, 
     gradients.back() = dshared;
   }
   Tensor drows = sum_rows(on, a, gradients);
-  if (pass.rows.replicated()) drows = co_await to_owners(rank, pass, on, drows, 8);
+  if (pass.rows.replicated) drows = co_await to_owners(rank, pass, on, drows, 8);
   if (!dx.empty()) {
     router_backward(rank, pass, on, a, dweights, drows);
     on.run(NormBackward{.kind = norm_kind(rank.model),

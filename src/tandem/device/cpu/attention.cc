@@ -19,7 +19,7 @@
 #define HWY_TARGET_INCLUDE "tandem/device/cpu/attention.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
-#include "tandem/device/cpu/kv_block-inl.h"
+#include "tandem/device/cpu/kv_scores-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tandem::cpu::HWY_NAMESPACE {
@@ -58,85 +58,111 @@ HWY_INLINE void softmax_step(float* scores, int64_t seen, float& most, float& we
   }
 }
 
-// One item: its rows group by group, in a group query by query, and what is known of them so far.
+// The rows of an item, group by group, and what is known of them so far.
 template <class T>
 class ItemKernel {
  public:
-  ItemKernel(const Attention& op, std::span<const HeadGroup> groups, const AttentionItem& item)
-      : op_(op), groups_(groups), item_(item), d_(op.heads.head_dim), width_(padded(d_)) {
+  ItemKernel(const Attention& op, const AttentionItem& item)
+      : op_(op), item_(item), d_(op.heads.head_dim), width_(padded(d_)) {
     int64_t most_rows = 0;
-    for_groups([&](const GroupRows& rows, int64_t) {
-      rows_ += rows.count();
-      most_rows = std::max(most_rows, rows.count());
-    });
+    for (size_t g = 0; g < item.groups.size(); ++g) {
+      count_ += item.rows(g).count();
+      most_rows = std::max(most_rows, item.rows(g).count());
+    }
     static thread_local Scratch scratch;
-    float* next = scratch.get<float>(rows_ * (d_ + width_ + 2) + 6 * row_padding + width_ +
-                                     kv_block_tokens * (d_ + width_ + most_rows + 1));
-    const auto take = [&](int64_t count) { return std::exchange(next, next + padded(count)); };
-    keys_ = take(d_ * kv_block_tokens);
-    values_ = take(width_ * kv_block_tokens);
-    scores_ = take(most_rows * kv_block_tokens);
-    mask_ = take(kv_block_tokens);
+    const int64_t block = kv_block_tokens;
+    float* next = scratch.get<float>(count_ * (d_ + width_ + 2) + 4 * row_padding + width_ +
+                                     block * (d_ + width_ + most_rows + 1));
+    const auto take = [&](int64_t size) { return std::exchange(next, next + padded(size)); };
+    keys_ = take(block * d_);
+    values_ = take(block * width_);
+    scores_ = take(most_rows * block);
+    mask_ = take(block);
     zeros_ = take(width_);
-    sum_ = take(rows_ * width_);
-    q_ = take(rows_ * d_);
-    most_ = take(rows_);
-    weight_ = take(rows_);
+    all_ = {.q = take(count_ * d_),
+            .sum = take(count_ * width_),
+            .most = take(count_),
+            .weight = take(count_)};
   }
 
   void run() {
     std::fill_n(zeros_, width_, 0.0f);
-    std::fill_n(sum_, rows_ * width_, 0.0f);
-    std::fill_n(most_, rows_, minus_infinity);
-    std::fill_n(weight_, rows_, 0.0f);
-    for_groups([&](const GroupRows& rows, int64_t first) { read_queries(rows, first); });
-    const int64_t key_count = item_.sequence->first_position + item_.queries.end;
+    std::fill_n(all_.sum, count_ * width_, 0.0f);
+    std::fill_n(all_.most, count_, minus_infinity);
+    std::fill_n(all_.weight, count_, 0.0f);
+    for_groups([&](size_t) { read_queries(); });
+    const int64_t key_count = item_.rows(0).key_count();
     for (int64_t position = 0; position < key_count; position += kv_block_tokens) {
-      for_groups([&](const GroupRows& rows, int64_t first) { block(rows, first, position); });
+      for_groups([&](size_t g) { block(g, position); });
     }
-    for_groups([&](const GroupRows& rows, int64_t first) { write_rows(rows, first); });
+    for_groups([&](size_t) { write_rows(); });
   }
 
  private:
-  // body(rows of a group, number of the first one in the item)
+  struct State {
+    float* q = nullptr;       // [rows, d], scaled
+    float* sum = nullptr;     // [rows, padded d], of the values so far
+    float* most = nullptr;    // largest score so far
+    float* weight = nullptr;  // sum of exp(score - most) so far
+  };
+
+  // body(g) with rows_ and state_ those of group g.
   template <class Body>
   void for_groups(const Body& body) {
     int64_t first = 0;
-    for (const HeadGroup& group : groups_) {
-      const GroupRows rows{item_.sequence, &group, item_.queries};
-      body(rows, first);
-      first += rows.count();
+    for (size_t g = 0; g < item_.groups.size(); ++g) {
+      rows_ = item_.rows(g);
+      state_ = {all_.q + first * d_, all_.sum + first * width_, all_.most + first,
+                all_.weight + first};
+      body(g);
+      first += rows_.count();
     }
   }
 
-  void read_queries(const GroupRows& rows, int64_t first) {
+  // Brings the next block on its way in the order in which it lies in memory: over all groups, 64
+  // calls each.
+  HWY_INLINE void prefetch_next(size_t group, int64_t call, int64_t position) const {
+    const Interval next = rows_.block(position + kv_block_tokens);
+    const int64_t groups = static_cast<int64_t>(item_.groups.size());
+    const int64_t piece = static_cast<int64_t>(group) * kv_block_tokens + call;
+    if (piece / groups >= next.size()) return;
+    const int64_t row = next.begin + piece / groups;
+    const int64_t col = item_.groups[static_cast<size_t>(piece % groups)].kv_head * d_;
+    prefetch(op_.keys.row<T>(row) + col, d_);
+    prefetch(op_.values.row<T>(row) + col, d_);
+  }
+
+  void read_queries() {
     const auto scaled = hn::Set(F32(), op_.heads.scale);
-    for (int64_t i = 0; i < rows.count(); ++i) {
-      const T* from = op_.q.row<T>(rows.tensor_row(i)) + rows.head(i) * d_;
-      float* to = q_ + (first + i) * d_;
+    for (int64_t i = 0; i < rows_.count(); ++i) {
+      const T* from = op_.q.row<T>(rows_.tensor_row(i)) + rows_.head(i) * d_;
+      float* to = state_.q + i * d_;
       for_lanes(d_, [&](int64_t j, auto p)
                         HWY_ATTR { store(hn::Mul(scaled, load(from + j, p)), to + j, p); });
     }
   }
 
-  void block(const GroupRows& rows, int64_t first, int64_t position) {
-    const int64_t next = position + kv_block_tokens, col = rows.group->kv_head * d_;
-    const auto values = block_rows<T>(op_.values, rows.block(position), col);
-    const auto next_keys = block_rows<T>(op_.keys, rows.block(next), col);
-    const auto next_values = block_rows<T>(op_.values, rows.block(next), col);
-    pack_transposed(block_rows<T>(op_.keys, rows.block(position), col), d_,
-                    reinterpret_cast<const T*>(zeros_), keys_, [&](int64_t j) HWY_ATTR {
-                      prefetch(next_keys, j, d_);
-                      prefetch(next_values, j, d_);
-                    });
-    const Interval seeing = rows.seeing(position);
-    product({q_ + (first + seeing.begin) * d_, d_, 1}, Right<float>{keys_, kv_block_tokens},
-            {scores_, kv_block_tokens}, seeing.size(), d_, kv_block_tokens, false);
+  void block(size_t group, int64_t position) {
+    const int64_t col = rows_.group->kv_head * d_;
+    const auto values = block_rows<T>(op_.values, rows_.block(position), col);
+    const RowPointers<T> keys(block_rows<T>(op_.keys, rows_.block(position), col),
+                              reinterpret_cast<const T*>(zeros_));
+    const auto ahead = [&](int64_t j) HWY_ATTR { prefetch_next(group, j, position); };
+    const Interval seeing = rows_.seeing(position);
+    const Left q{state_.q + seeing.begin * d_, d_, 1};
+    if (few_queries<T>(seeing.size(), d_)) {
+      score_in_place(keys, d_, q, seeing.size(), scores_, ahead);
+    } else {
+      for (int64_t j = 0; j < kv_block_tokens; ++j) ahead(j);
+      pack_transposed(keys, d_, keys_);
+      product(q, Right<float>{keys_, kv_block_tokens}, {scores_, kv_block_tokens}, seeing.size(),
+              d_, kv_block_tokens, false);
+    }
     for (int64_t i = seeing.begin; i < seeing.end; ++i) {
       float* scores = scores_ + (i - seeing.begin) * kv_block_tokens;
-      softmax_step(scores, rows.seen(i, position), most_[first + i], weight_[first + i],
-                   sum_ + (first + i) * width_, width_);
-      if (op_.dropout.active()) drop(rows, i, position, scores);
+      softmax_step(scores, rows_.seen(i, position), state_.most[i], state_.weight[i],
+                   state_.sum + i * width_, width_);
+      if (op_.dropout.active()) drop(i, position, scores);
     }
     // Values that few rows use are read where they are.
     const bool in_place = seeing.size() <= 2 * tile_rows && width_ == d_;
@@ -145,67 +171,65 @@ class ItemKernel {
       const Interval tile{i, std::min(seeing.end, i + tile_rows)};
       const float* weights = scores_ + (i - seeing.begin) * kv_block_tokens;
       if (in_place) {
-        add_values(rows, first, tile, position, weights, Right<T>{values.data, values.stride});
+        add_values(tile, position, weights, Right<T>{values.data, values.stride});
       } else {
-        add_values(rows, first, tile, position, weights, Right<float>{values_, width_});
+        add_values(tile, position, weights, Right<float>{values_, width_});
       }
     }
   }
 
   // What all rows of the tile see, then what the later ones see beyond that.
   template <class V>
-  void add_values(const GroupRows& rows, int64_t first, Interval tile, int64_t position,
-                  const float* weights, Right<V> values) {
-    const int64_t common = rows.seen(tile.begin, position);
+  void add_values(Interval tile, int64_t position, const float* weights, Right<V> values) {
+    const int64_t common = rows_.seen(tile.begin, position);
     const Left p{weights, kv_block_tokens, 1};
-    const Packed sum{sum_ + (first + tile.begin) * width_, width_};
+    const Packed sum{state_.sum + tile.begin * width_, width_};
     product(p, values, sum, tile.size(), common, width_, true);
     for (int64_t i = 0; i < tile.size(); ++i) {
-      const int64_t more = rows.seen(tile.begin + i, position) - common;
+      const int64_t more = rows_.seen(tile.begin + i, position) - common;
       if (more == 0) continue;
       product(p.below(i).after(common), Right<V>{values.data + common * values.row, values.row},
               {sum.data + i * width_, width_}, 1, more, width_, true);
     }
   }
 
-  void drop(const GroupRows& rows, int64_t i, int64_t position, float* scores) {
+  void drop(int64_t i, int64_t position, float* scores) {
     const F32 d;
     dropout_mask(op_.dropout.source(), op_.dropout.probability,
-                 rows.dropout_key(op_.dropout, op_.heads.first_head, i), position, kv_block_tokens,
+                 rows_.dropout_key(op_.dropout, op_.heads.first_head, i), position, kv_block_tokens,
                  mask_);
     for (int64_t j = 0; j < kv_block_tokens; j += lane_count()) {
       hn::Store(hn::Mul(hn::Load(d, scores + j), hn::Load(d, mask_ + j)), d, scores + j);
     }
   }
 
-  void write_rows(const GroupRows& rows, int64_t first) {
-    for (int64_t i = 0; i < rows.count(); ++i) {
-      const int64_t row = rows.tensor_row(i), head = rows.head(i);
-      const float* sum = sum_ + (first + i) * width_;
-      const auto share = hn::Set(F32(), 1 / weight_[first + i]);
+  void write_rows() {
+    for (int64_t i = 0; i < rows_.count(); ++i) {
+      const int64_t row = rows_.tensor_row(i), head = rows_.head(i);
+      const float* sum = state_.sum + i * width_;
+      const auto share = hn::Set(F32(), 1 / state_.weight[i]);
       T* out = op_.out.row<T>(row) + head * d_;
       for_lanes(d_, [&](int64_t j, auto p)
                         HWY_ATTR { store(hn::Mul(load(sum + j, p), share), out + j, p); });
       if (op_.logsumexp.empty()) continue;
-      op_.logsumexp.row<float>(row)[head] = most_[first + i] + std::log(weight_[first + i]);
+      op_.logsumexp.row<float>(row)[head] = state_.most[i] + std::log(state_.weight[i]);
     }
   }
 
   const Attention& op_;
-  std::span<const HeadGroup> groups_;
   const AttentionItem& item_;
-  int64_t d_, width_, rows_ = 0;
-  float *keys_, *values_, *scores_, *mask_, *zeros_, *sum_, *q_, *most_, *weight_;
+  int64_t d_, width_, count_ = 0;
+  float *keys_, *values_;  // of one block and group: [d, 64] and [64, padded d]
+  float *scores_, *mask_, *zeros_;
+  State all_, state_;
+  GroupRows rows_;
 };
 
-void attention_item(const Attention& op, std::span<const HeadGroup> groups,
-                    const AttentionItem& item) {
-  groups = groups.subspan(static_cast<size_t>(item.groups.begin),
-                          static_cast<size_t>(item.groups.size()));
+void attention_item(const Attention& op, const AttentionItem& item) {
   if (op.q.dtype == DType::bf16) {
-    ItemKernel<bfloat16>(op, groups, item).run();
+    ItemKernel<bfloat16>(op, item).run();
   } else {
-    ItemKernel<float>(op, groups, item).run();
+    ItemKernel<float>(op, item).run();
   }
 }
 
@@ -225,7 +249,7 @@ void run(const Attention& op, int threads) {
   const std::vector<HeadGroup> groups = head_groups(op.heads);
   const std::vector<AttentionItem> items = attention_items(op.sequences, groups, threads);
   parallel_items(threads, static_cast<int64_t>(items.size()), [&](int64_t i) {
-    HWY_DYNAMIC_DISPATCH(attention_item)(op, groups, items[static_cast<size_t>(i)]);
+    HWY_DYNAMIC_DISPATCH(attention_item)(op, items[static_cast<size_t>(i)]);
   });
 }
 

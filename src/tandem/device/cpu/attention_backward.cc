@@ -105,10 +105,10 @@ class TileGradient {
     const Interval where = rows_.block(position), seeing = rows_.seeing(position);
     const auto keys = block_rows<T>(op_.keys, where, col);
     const T* zeros = reinterpret_cast<const T*>(zeros_);
-    const auto nothing = [](int64_t) {};
     pack(keys, d_, keys_);
-    pack_transposed(keys, d_, zeros, keys_transposed_, nothing);
-    pack_transposed(block_rows<T>(op_.values, where, col), d_, zeros, values_transposed_, nothing);
+    pack_transposed(RowPointers<T>(keys, zeros), d_, keys_transposed_);
+    pack_transposed(RowPointers<T>(block_rows<T>(op_.values, where, col), zeros), d_,
+                    values_transposed_);
 
     const int64_t count = seeing.size(), b = kv_block_tokens;
     const float *q = q_ + seeing.begin * width_, *dout = dout_ + seeing.begin * width_;
@@ -177,11 +177,10 @@ void run(const AttentionBackward& op, int threads) {
                    op.dq.dtype == op.q.dtype && op.dout.dtype == op.q.dtype,
                "attention gradient of {} in {}", dtype_name(op.q.dtype),
                dtype_name(op.dkeys.dtype));
-  constexpr int64_t rows_a_tile = 192;
   const std::vector<HeadGroup> groups = head_groups(op.heads);
   parallel_items(threads, static_cast<int64_t>(groups.size()), [&](int64_t g) {
     const HeadGroup& group = groups[static_cast<size_t>(g)];
-    const int64_t tile = std::max<int64_t>(1, rows_a_tile / group.size());
+    const int64_t tile = queries_at_once(group);
     for (const AttentionSequence& sequence : op.sequences) {
       const int64_t queries = sequence.query_rows.size();
       for (int64_t begin = 0; begin < queries; begin += tile) {

@@ -16,31 +16,39 @@ std::vector<HeadGroup> head_groups(const AttentionHeads& heads) {
   return groups;
 }
 
+namespace {
+constexpr int64_t rows_at_once = 192;
+}
+
+int64_t queries_at_once(const HeadGroup& group) {
+  return std::max<int64_t>(1, rows_at_once / group.size());
+}
+
 std::vector<AttentionItem> attention_items(std::span<const AttentionSequence> sequences,
                                            std::span<const HeadGroup> groups, int threads) {
-  // Rows (query, head) of one item: enough that a block's packing is little beside its use, and few
-  // enough that their sums stay in the second-level cache.
-  constexpr int64_t rows_an_item = 192;
-  int64_t widest = 1, queries = 0;
-  for (const HeadGroup& group : groups) widest = std::max(widest, group.size());
-  for (const AttentionSequence& s : sequences) queries += s.query_rows.size();
-  const int64_t group_count = static_cast<int64_t>(groups.size());
+  int64_t widest = 1, tiles = 0, tile = rows_at_once;
+  for (const HeadGroup& group : groups) {
+    widest = std::max(widest, group.size());
+    tile = std::min(tile, queries_at_once(group));
+  }
+  for (const AttentionSequence& s : sequences) tiles += (s.query_rows.size() + tile - 1) / tile;
+  // Every thread should get several items, whatever their sizes.
+  const int64_t wanted = threads == 1 || tiles == 0 ? 1 : (4 * threads + tiles - 1) / tiles;
+  const size_t cut =
+      (groups.size() + static_cast<size_t>(wanted) - 1) / static_cast<size_t>(wanted);
 
   std::vector<AttentionItem> items;
   for (const AttentionSequence& s : sequences) {
-    const int64_t rows = s.query_rows.size();
-    const int64_t tile = std::min(rows, std::max<int64_t>(1, rows_an_item / widest));
-    if (tile == 0) continue;
-    // One rank's threads each get several items, unless there is but one query or few.
-    const int64_t tiles = std::max<int64_t>(1, queries / tile);
-    const int64_t wanted = threads > 1 ? (4 * threads + tiles - 1) / tiles : 1;
-    const int64_t fitting = std::max<int64_t>(1, rows_an_item / (tile * widest));
-    const int64_t at_once = std::clamp<int64_t>(group_count / wanted, 1, fitting);
+    const int64_t queries = std::min(tile, std::max<int64_t>(1, s.query_rows.size()));
+    const size_t fitting =
+        static_cast<size_t>(std::max<int64_t>(1, rows_at_once / (queries * widest)));
+    const size_t step = std::max<size_t>(1, std::min(cut, fitting));
     // The last queries see the most keys: they go first.
-    for (int64_t end = rows; end > 0; end -= std::min(end, tile)) {
-      for (int64_t g = 0; g < group_count; g += at_once) {
-        items.push_back(
-            {&s, {g, std::min(group_count, g + at_once)}, {std::max<int64_t>(0, end - tile), end}});
+    for (int64_t end = s.query_rows.size(); end > 0; end -= std::min(end, tile)) {
+      for (size_t g = 0; g < groups.size(); g += step) {
+        items.push_back({&s,
+                         groups.subspan(g, std::min(step, groups.size() - g)),
+                         {std::max<int64_t>(0, end - tile), end}});
       }
     }
   }

@@ -18,20 +18,11 @@ struct HeadGroup {
 };
 std::vector<HeadGroup> head_groups(const AttentionHeads& heads);
 
-// Consecutive queries of a sequence (counted from its first query row) for some of the groups.
-struct AttentionItem {
-  const AttentionSequence* sequence = nullptr;
-  Interval groups;
-  Interval queries;
-};
-std::vector<AttentionItem> attention_items(std::span<const AttentionSequence> sequences,
-                                           std::span<const HeadGroup> groups, int threads);
-
-// The rows of one group in an item; a row is one query of one head: query by query, head by head.
+// Rows that share keys and values; a row is one query of one head: query by query, head by head.
 struct GroupRows {
   const AttentionSequence* sequence = nullptr;
   const HeadGroup* group = nullptr;
-  Interval queries;
+  Interval queries;  // counted from the sequence's first query row
 
   int64_t count() const { return queries.size() * group->size(); }
   int64_t head(int64_t i) const { return group->heads[static_cast<size_t>(i % group->size())]; }
@@ -59,5 +50,20 @@ struct GroupRows {
                static_cast<uint64_t>(first_head + head(i)));
   }
 };
+
+// How many queries of a group go together: enough rows that packing a block is little beside its
+// use, and few enough that their sums stay in the second-level cache.
+int64_t queries_at_once(const HeadGroup& group);
+
+// Some queries of a sequence for consecutive groups. Where a sequence has few queries, groups go
+// together, so that keys and values are read as they lie in memory.
+struct AttentionItem {
+  const AttentionSequence* sequence = nullptr;
+  std::span<const HeadGroup> groups;
+  Interval queries;
+  GroupRows rows(size_t group) const { return {sequence, &groups[group], queries}; }
+};
+std::vector<AttentionItem> attention_items(std::span<const AttentionSequence> sequences,
+                                           std::span<const HeadGroup> groups, int threads);
 
 }  // namespace tandem::cpu

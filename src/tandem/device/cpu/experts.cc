@@ -55,13 +55,15 @@ class Forward {
     const PackedRows x =
         pack_rows(engine_, {rows_of<const std::byte*>(op_.in, task.rows, row_scratch), depth},
                   packed.get<std::byte>(packed_bytes(engine_, rows, depth)));
-    const auto rows_at = [&](int64_t panel) {
-      if (panel >= panels.end) return WeightRows{};
-      return w.gate ? weight_rows(w.gate, w.up, panel) : weight_rows(w.up, panel);
-    };
-    for (int64_t i = panels.begin; i < panels.end; ++i)
-      WeightPanel(engine_, rows_at(i), rows_at(i + 1), depth)
-          .times(x, [&](Sums& sums, const Interval& some) { activate(task, i, some, sums); });
+    multiply_panels(
+        engine_, panels,
+        [&](int64_t panel) {
+          return w.gate ? weight_rows(w.gate, w.up, panel) : weight_rows(w.up, panel);
+        },
+        depth, x,
+        [&](int64_t panel, Sums& sums, const Interval& some) {
+          activate(task, panel, some, sums);
+        });
   }
 
   // From sums of gate and up (or of up alone) to hidden features, for some of the task's rows.
@@ -124,16 +126,15 @@ class Forward {
     const Tensor& down = weights(task).down;
     const std::span<std::byte*> out = rows_of<std::byte*>(op_.out, task.rows, row_scratch);
     const PackedRows h = hidden_of(task);
-    for (int64_t i = panels.begin; i < panels.end; ++i) {
-      const WeightRows next = i + 1 < panels.end ? weight_rows(down, i + 1) : WeightRows{};
-      Target to{.first = i * block_rows, .dtype = op_.out.sources[0].dtype};
-      to.cols = std::min(block_rows, down.rows - to.first);
-      WeightPanel(engine_, weight_rows(down, i), next, h.depth)
-          .times(h, [&](const Sums& sums, const Interval& some) {
-            to.rows = part_of(out, some);
-            store_block_transposed(sums, to);
-          });
-    }
+    multiply_panels(
+        engine_, panels, [&](int64_t panel) { return weight_rows(down, panel); }, h.depth, h,
+        [&](int64_t panel, const Sums& sums, const Interval& some) {
+          Target to{.rows = part_of(out, some),
+                    .first = panel * block_rows,
+                    .dtype = op_.out.sources[0].dtype};
+          to.cols = std::min(block_rows, down.rows - to.first);
+          store_block_transposed(sums, to);
+        });
   }
 
   const Experts& op_;
@@ -148,8 +149,7 @@ void run(const Experts& op, int threads) {
   if (op.in.size() == 0) return;
   static thread_local Scratch task_scratch, hidden_scratch;
   const Engine engine = engine_for(op.weights[0].up.dtype);
-  const int64_t deepest = std::max(op.weights[0].up.cols, op.weights[0].up.rows);
-  const int64_t task_rows = rows_at_once(engine, op.in.size(), deepest, 1);
+  const int64_t task_rows = rows_at_once(op.in.size(), 1);
   Waves waves(op.offsets, task_rows * threads, task_rows);
   const auto room = pointers<ExpertTask>(task_scratch, static_cast<int64_t>(op.weights.size()));
   for (auto tasks = waves.next(room); !tasks.empty(); tasks = waves.next(room)) {

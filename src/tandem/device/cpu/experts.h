@@ -63,9 +63,4 @@ std::span<Pointer> rows_of(const RowList& list, const Interval& rows, Scratch& s
   return out;
 }
 
-template <class T>
-std::span<T> part_of(std::span<T> all, const Interval& part) {
-  return all.subspan(static_cast<size_t>(part.begin), static_cast<size_t>(part.size()));
-}
-
 }  // namespace tandem::cpu

@@ -82,36 +82,36 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
       pack_rows(engine, from, packed.get<std::byte>(packed_bytes(engine, rows.size(), op.x.cols)));
   const std::span<std::byte*> y = rows_of<std::byte*>(op.y, rows, y_rows);
   alignas(64) float bias[block_rows];
-  for (int64_t i = panels.begin; i < panels.end; ++i) {
-    const WeightRows next = i + 1 < panels.end ? weight_rows(op.weight, i + 1) : WeightRows{};
-    const WeightPanel panel(engine, weight_rows(op.weight, i), next, op.x.cols);
-    Target to{.first = i * block_rows, .dtype = op.y.dtype, .accumulate = op.accumulate};
+  const auto store = [&](int64_t panel, const Sums& sums, const Interval& some) {
+    Target to{.rows = part_of(y, some),
+              .first = panel * block_rows,
+              .dtype = op.y.dtype,
+              .accumulate = op.accumulate};
     to.cols = std::min(block_rows, op.weight.rows - to.first);
     if (op.bias.data) {
       read_floats(op.bias.data + to.first * size_of(op.bias.dtype), op.bias.dtype, bias, to.cols);
       to.bias = bias;
     }
-    panel.times(x, [&](const Sums& sums, const Interval& some) {
-      to.rows = y.subspan(static_cast<size_t>(some.begin), static_cast<size_t>(some.size()));
-      store_block_transposed(sums, to);
-    });
-  }
+    store_block_transposed(sums, to);
+  };
+  multiply_panels(
+      engine, panels, [&](int64_t panel) { return weight_rows(op.weight, panel); }, op.x.cols, x,
+      store);
 }
 
 }  // namespace
 
 void run(const Linear& op, int threads) {
   const Engine engine = engine_for(op.weight.dtype);
-  share_rows(threads, op.x.rows, rows_at_once(engine, op.x.rows, op.x.cols, threads),
-             blocks_of(op.weight.rows), [&](const Interval& rows, const Interval& panels) {
-               linear_rows(engine, op, rows, panels);
-             });
+  share_rows(
+      threads, op.x.rows, rows_at_once(op.x.rows, threads), blocks_of(op.weight.rows),
+      [&](const Interval& rows, const Interval& panels) { linear_rows(engine, op, rows, panels); });
 }
 
 void run(const LinearInputGradient& op, int threads) {
   const Engine engine = engine_for(op.weight.dtype);
-  share_rows(threads, op.dy.rows, rows_at_once(engine, op.dy.rows, op.dy.cols, threads),
-             blocks_of(op.weight.cols), [&](const Interval& rows, const Interval& blocks) {
+  share_rows(threads, op.dy.rows, rows_at_once(op.dy.rows, threads), blocks_of(op.weight.cols),
+             [&](const Interval& rows, const Interval& blocks) {
                static thread_local Scratch dy_rows, dx_rows;
                const TileSession session(engine);
                const GradientTerm term{

@@ -6,9 +6,9 @@
 namespace tandem::cpu {
 namespace {
 
-// Strips of 16 columns each, behind each other: `block` counts pairs of them.
-Strips block_of(const Strips& strips, int64_t block) {
-  return {strips.data + block * 2 * strips.strip_step, strips.strip_step};
+// Strips of 16 columns each, behind each other, from a line on: `block` counts pairs of them.
+Strips block_of(const Strips& strips, int64_t block, int64_t line) {
+  return {strips.data + block * 2 * strips.strip_step + line * 16 * line_bytes, strips.strip_step};
 }
 
 // All rows of a term as panels.
@@ -53,13 +53,20 @@ void InputGradient::pack_weights(const Interval& blocks) {
         engine_, rows_of(terms_[t].weight, row_scratch).columns(columns_of(blocks)), scratch[t]);
 }
 
-void InputGradient::multiply(int64_t row_block, int64_t column_block, Sums& sums) const {
+// A few lines of depth for all blocks, then the next ones: so that a panel's lines stay in the
+// first-level cache while the strips go by.
+void InputGradient::multiply(int64_t column_blocks, Sums* sums) const {
   for (size_t t = 0; t < terms_.size(); ++t)
-    engine_.multiply({.a = panels_[t].at(row_block),
-                      .b = block_of(strips_[t], column_block),
-                      .lines = panels_[t].lines,
-                      .c = sums[0],
-                      .accumulate = t > 0});
+    for (int64_t line = 0; line < panels_[t].lines; line += lines_at_once) {
+      const Interval lines{line, std::min(line + lines_at_once, panels_[t].lines)};
+      for (int64_t i = 0; i < blocks_of(rows_); ++i)
+        for (int64_t j = 0; j < column_blocks; ++j)
+          engine_.multiply({.a = panels_[t].at(i, lines.begin),
+                            .b = block_of(strips_[t], j, lines.begin),
+                            .lines = lines.size(),
+                            .c = sums[i * most_blocks + j][0],
+                            .accumulate = t > 0 || line > 0});
+    }
 }
 
 void input_gradient(const Engine& engine, std::span<const GradientTerm> terms,
@@ -112,9 +119,13 @@ void add_depth(const Engine& engine, const RowsOf& dy, const RowsOf& x, const Te
     const Interval columns{first, std::min(first + columns_at_once, dweight.cols)};
     const Strips strips = pack_columns(engine, x.columns(columns), strip_scratch);
     for (int64_t i = 0; i < panels.size(); ++i)
-      for (int64_t j = 0; j < blocks_of(columns.size()); ++j)
-        add_block(engine, {.a = packed.at(i), .b = block_of(strips, j), .lines = packed.lines},
-                  dweight, (panels.begin + i) * block_rows, first + j * block_columns);
+      for (int64_t line = 0; line < packed.lines; line += lines_at_once)
+        for (int64_t j = 0; j < blocks_of(columns.size()); ++j)
+          add_block(engine,
+                    {.a = packed.at(i, line),
+                     .b = block_of(strips, j, line),
+                     .lines = std::min(lines_at_once, packed.lines - line)},
+                    dweight, (panels.begin + i) * block_rows, first + j * block_columns);
   }
 }
 

@@ -13,8 +13,9 @@ struct PackedPanels {
   int64_t lines = 0;
 
   int64_t bytes_each() const { return lines * block_rows * line_bytes; }
-  Panel at(int64_t i) const {
-    const std::byte* panel = data + i * bytes_each();
+  // Panel i, from a line on.
+  Panel at(int64_t i, int64_t line) const {
+    const std::byte* panel = data + i * bytes_each() + line * block_rows * line_bytes;
     return {{panel, panel + 16 * line_bytes}, line_bytes, block_rows * line_bytes};
   }
 };
@@ -33,15 +34,16 @@ class InputGradient {
   // Calls body(sums, rows, columns) for the blocks of 32 columns in `blocks`.
   template <class Body>
   void blocks(const Interval& blocks, const Body& body) {
-    alignas(64) Sums sums;
+    Sums* const sums = sums_scratch(blocks_of(rows_) * most_blocks);
     for (int64_t first = blocks.begin; first < blocks.end; first += most_blocks) {
       const Interval group{first, std::min(first + most_blocks, blocks.end)};
       pack_weights(group);
-      for (int64_t begin = 0; begin < rows_; begin += block_rows)
-        for (int64_t j = group.begin; j < group.end; ++j) {
-          multiply(begin / block_rows, j - group.begin, sums);
-          body(sums, Interval{begin, std::min(begin + block_rows, rows_)}, columns_of({j, j + 1}));
-        }
+      multiply(group.size(), sums);
+      for (int64_t i = 0; i < blocks_of(rows_); ++i)
+        for (int64_t j = group.begin; j < group.end; ++j)
+          body(sums[i * most_blocks + j - group.begin],
+               Interval{i * block_rows, std::min((i + 1) * block_rows, rows_)},
+               columns_of({j, j + 1}));
     }
   }
 
@@ -50,7 +52,7 @@ class InputGradient {
   static constexpr int64_t most_blocks = 4;  // made from 256 bytes of each row of bf16 weights
 
   void pack_weights(const Interval& blocks);
-  void multiply(int64_t row_block, int64_t column_block, Sums& sums) const;
+  void multiply(int64_t column_blocks, Sums* sums) const;
   Interval columns_of(const Interval& blocks) const {
     return {blocks.begin * block_columns,
             std::min(blocks.end * block_columns, terms_[0].weight.cols)};

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 
-#include "hwy/cache_control.h"
 #include "tandem/device/cpu/small_product-inl.h"
 #include "tandem/device/operations.h"
 
@@ -30,12 +29,11 @@ HWY_INLINE BlockRows<T> block_rows(const Tensor& t, Interval rows, int64_t col) 
   return {t.row<T>(rows.begin) + col, t.stride, rows.size()};
 }
 
-// Brings one row of the next block on its way, if there is such a row.
+// Brings `count` numbers on their way into the second-level cache.
 template <class T>
-HWY_INLINE void prefetch(const BlockRows<T>& next, int64_t j, int64_t cols) {
+HWY_INLINE void prefetch(const T* from, int64_t count) {
   constexpr int64_t line = 64 / sizeof(T);
-  if (j >= next.count) return;
-  for (int64_t i = 0; i < cols; i += line) hwy::Prefetch(next.data + j * next.stride + i);
+  for (int64_t i = 0; i < count; i += line) __builtin_prefetch(from + i, 0, 2);
 }
 
 // to[j][i], columns padded with zeros.
@@ -92,49 +90,49 @@ HWY_INLINE Words transposed_words(const Rows& row) {
 }
 
 // Word w of every row holds feature w in f32, features 2w and 2w + 1 in bf16.
-HWY_INLINE void store_words(const Words& words, float* to, float) {
-  for (int64_t w = 0; w < 4; ++w) {
-    hn::Store(hn::BitCast(F32(), words.word[w]), F32(), to + w * kv_block_tokens);
-  }
+HWY_INLINE Lanes feature(const Words& words, int f, float) {
+  return hn::BitCast(F32(), words.word[f]);
 }
-HWY_INLINE void store_words(const Words& words, float* to, bfloat16) {
+HWY_INLINE Lanes feature(const Words& words, int f, bfloat16) {
   const U32 d;
-  for (int64_t w = 0; w < 4; ++w) {
-    const auto first = hn::ShiftLeft<16>(words.word[w]);
-    const auto second = hn::And(words.word[w], hn::Set(d, 0xFFFF0000u));
-    hn::Store(hn::BitCast(F32(), first), F32(), to + 2 * w * kv_block_tokens);
-    hn::Store(hn::BitCast(F32(), second), F32(), to + (2 * w + 1) * kv_block_tokens);
-  }
+  const auto word = words.word[f / 2];
+  const auto bits = f % 2 ? hn::And(word, hn::Set(d, 0xFFFF0000u)) : hn::ShiftLeft<16>(word);
+  return hn::BitCast(F32(), bits);
 }
-
 #endif  // HWY_SCALAR
 
-// to[i][j] for all 64 positions j of the block, those beyond from.count zero. `zeros`: cols zeros.
-// ahead(j) is called once for every j, spread over the work: memory is kept busy, and not asked for
-// more at once than it can have under way.
-template <class T, class Ahead>
-HWY_INLINE void pack_transposed(const BlockRows<T>& from, int64_t cols, const T* zeros, float* to,
-                                [[maybe_unused]] const Ahead& ahead) {
-  const int64_t step = lane_count();
-  int64_t tiled = 0;
-  for (int64_t j = 0; j < kv_block_tokens; j += step) {
-    const T* rows[hn::MaxLanes(F32())];
-    for (int64_t i = 0; i < step; ++i) {
-      rows[i] = j + i < from.count ? from.data + (j + i) * from.stride : zeros;
+template <class T>
+inline constexpr int features_at_once = 16 / sizeof(T);  // in four words
+
+// The 64 rows of a block; those that are not there read as zeros. `zeros`: a row of them.
+template <class T>
+struct RowPointers {
+  RowPointers(const BlockRows<T>& from, const T* zeros) {
+    for (int64_t j = 0; j < kv_block_tokens; ++j) {
+      row[j] = j < from.count ? from.data + j * from.stride : zeros;
     }
+  }
+  const T* row[kv_block_tokens];
+};
+
+// to[i][j] for all 64 positions j of the block.
+template <class T>
+HWY_INLINE void pack_transposed(const RowPointers<T>& from, int64_t cols, float* to) {
+  const int64_t step = lane_count();
+  for (int64_t j = 0; j < kv_block_tokens; j += step) {
+    const T* const* rows = from.row + j;
+    int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
-    constexpr int64_t features = 16 / sizeof(T);  // in four words
-    tiled = cols / features * features;
-    const int64_t calls = tiled == 0 ? 0 : (step * features + tiled - 1) / tiled;
-    int64_t called = j;
-    for (int64_t i = 0; i < tiled; i += features) {
-      for (int64_t r = 0; r < calls && called < j + step; ++r) ahead(called++);
+    for (; i + features_at_once<T> <= cols; i += features_at_once<T>) {
       const auto words = transposed_words(
           [&](int r) HWY_ATTR { return reinterpret_cast<const uint32_t*>(rows[r] + i); });
-      store_words(words, to + i * kv_block_tokens + j, T());
+#pragma GCC unroll 8
+      for (int f = 0; f < features_at_once<T>; ++f) {
+        hn::Store(feature(words, f, T()), F32(), to + (i + f) * kv_block_tokens + j);
+      }
     }
 #endif
-    for (int64_t i = tiled; i < cols; ++i) {
+    for (; i < cols; ++i) {
       for (int64_t r = 0; r < step; ++r) {
         store(load(rows[r] + i, First{1}), to + i * kv_block_tokens + j + r, First{1});
       }

@@ -38,76 +38,67 @@ PackedRows pack_rows(const Engine& engine, const RowsOf& from, std::byte* to) {
   return {{to, strip_step}, from.count(), from.cols};
 }
 
-int64_t rows_at_once(const Engine& engine, int64_t rows, int64_t depth, int threads) {
-  constexpr int64_t cached_bytes = 1 << 20, fewest = 128, most = 512;
-  const int64_t row_bytes = engine.lines(depth) * line_bytes;
-  const int64_t cached = std::clamp(cached_bytes / row_bytes, fewest, most);
+int64_t rows_at_once(int64_t rows, int threads) {
+  constexpr int64_t most = 256;
   // With few rows threads share the weights, with many they share the rows.
-  int64_t chunks = std::max<int64_t>((rows + cached - 1) / cached, 1);
+  int64_t chunks = std::max<int64_t>((rows + most - 1) / most, 1);
   if (rows >= 128 * threads) chunks = std::max<int64_t>(chunks, threads);
   return std::max<int64_t>(blocks_of((rows + chunks - 1) / chunks), 1) * block_rows;
 }
 
-namespace {
-
-// Few enough lines of a panel to stay in the first-level cache, beside the strips that stream by.
-constexpr int64_t lines_at_once = 16;
-
-void list_rows(const WeightRows& from, const std::byte* (&to)[block_rows]) {
+WeightPanel::WeightPanel(const Engine& engine, const WeightRows& rows, int64_t depth)
+    : engine_(&engine), weights_(rows), depth_(depth) {
   for (int64_t r = 0; r < block_rows; ++r)
-    to[r] = r % 16 < from.count[r / 16] ? from.half[r / 16] + r % 16 * from.row_step : nullptr;
+    rows_[r] = r % 16 < rows.count[r / 16] ? rows.half[r / 16] + r % 16 * rows.row_step : nullptr;
 }
 
-}  // namespace
-
-WeightPanel::WeightPanel(const Engine& engine, const WeightRows& rows, const WeightRows& next,
-                         int64_t depth)
-    : engine_(engine), weights_(rows), depth_(depth) {
-  list_rows(rows, rows_);
-  list_rows(next, next_);
+bool WeightPanel::in_place(int64_t x_rows) const {
+  // Packing pays when the panel is used again, and must be where rows are missing.
+  return x_rows <= block_columns && weights_.whole() && !engine_->widen;
 }
 
-Sums* WeightPanel::sums_for(int64_t x_rows) {
+Interval WeightPanel::lines_from(int64_t line, bool in_place) const {
+  const int64_t whole = depth_ / engine_->depth_of_line(), last = engine_->lines(depth_);
+  if (in_place && line < whole) return {line, whole};
+  return {line, std::min(line + lines_at_once, last)};
+}
+
+void WeightPanel::prepare(const Interval& lines, bool in_place) {
   static thread_local Scratch scratch;
-  return scratch.get<Sums>(blocks_of(x_rows));
-}
-
-WeightPanel::Step WeightPanel::first_step(int64_t x_rows) const {
-  // Packing pays when the panel is used again, and must be where rows or the last line are not
-  // whole.
-  const int64_t whole_lines = depth_ / engine_.depth_of_line();
-  if (x_rows > block_columns || !weights_.whole() || engine_.widen || whole_lines == 0)
-    return step_from(0);
-  return {{{weights_.half[0], weights_.half[1]}, weights_.row_step, line_bytes}, {0, whole_lines}};
-}
-
-WeightPanel::Step WeightPanel::step_from(int64_t line) const {
-  static thread_local Scratch scratch;
+  lines_ = lines;
+  const int64_t line_depth = engine_->depth_of_line();
+  if (in_place && lines.end * line_depth <= depth_) {
+    const int64_t offset = lines.begin * line_bytes;
+    ready_ = {
+        {weights_.half[0] + offset, weights_.half[1] + offset}, weights_.row_step, line_bytes};
+    return;
+  }
   std::byte* to = scratch.get<std::byte>(lines_at_once * block_rows * line_bytes);
-  const Interval lines{line, std::min(line + lines_at_once, engine_.lines(depth_))};
-  const int64_t line_depth = engine_.depth_of_line();
-  pack_panel(engine_,
-             rows().columns({lines.begin * line_depth, std::min(lines.end * line_depth, depth_)}),
-             to);
-  return {{{to, to + 16 * line_bytes}, line_bytes, block_rows * line_bytes}, lines};
+  const Interval columns{lines.begin * line_depth, std::min(lines.end * line_depth, depth_)};
+  pack_panel(*engine_, RowsOf{rows_, depth_}.columns(columns), to);
+  ready_ = {{to, to + 16 * line_bytes}, line_bytes, block_rows * line_bytes};
 }
 
-void WeightPanel::multiply(const Step& step, const PackedRows& x, const Interval& rows,
+void WeightPanel::multiply(const PackedRows& x, const Interval& rows, const WeightPanel* next,
                            Sums& sums) const {
-  BlockProduct p{.a = step.panel,
+  BlockProduct p{.a = ready_,
                  .b = x.strips,
                  .strips = rows.size() > 16 ? 2 : 1,
-                 .lines = step.lines.size(),
+                 .lines = lines_.size(),
                  .c = sums[0],
-                 .accumulate = step.lines.begin > 0};
-  p.b.data += rows.begin / 16 * x.strips.strip_step + step.lines.begin * 16 * line_bytes;
-  // Each block of rows of x brings its share of what comes after this step.
-  const bool more = step.lines.end < depth_ / engine_.depth_of_line();
+                 .accumulate = lines_.begin > 0};
+  p.b.data += rows.begin / 16 * x.strips.strip_step + lines_.begin * 16 * line_bytes;
+  // Each block of rows of x brings its share of the lines that the next panel will need.
   const Interval ahead = part(block_rows, blocks_of(x.rows), rows.begin / block_columns);
-  p.ahead = std::span(more ? rows_ : next_)
+  p.ahead = std::span(next->rows_)
                 .subspan(static_cast<size_t>(ahead.begin), static_cast<size_t>(ahead.size()));
-  p.ahead_offset = more ? step.lines.end * line_bytes : 0;
-  engine_.multiply(p);
+  p.ahead_offset = lines_.begin * line_bytes;
+  engine_->multiply(p);
+}
+
+Sums* sums_scratch(int64_t blocks) {
+  static thread_local Scratch scratch;
+  return scratch.get<Sums>(blocks);
 }
 
 }  // namespace tandem::cpu

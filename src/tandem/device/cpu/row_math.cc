@@ -1,5 +1,6 @@
 #include "tandem/device/cpu/row_math.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "tandem/device/cpu/targets.h"
@@ -112,14 +113,20 @@ float largest(Numbers a, int64_t n) {
 }
 
 float sum_of_exp(Numbers a, float shift, int64_t n) {
-  auto sum = hn::Zero(F32());
+  constexpr int64_t piece = 4096;  // long sums lose little when they are made of short ones
   const auto minus = hn::Set(F32(), shift);
+  float total = 0;
   typed(a, [&](auto* f) HWY_ATTR {
-    for_lanes(n, [&](int64_t i, auto p) HWY_ATTR {
-      sum = hn::Add(sum, keep(exp_lanes(hn::Sub(load(f + i, p), minus)), p, 0));
-    });
+    for (int64_t begin = 0; begin < n; begin += piece) {
+      auto sum = hn::Zero(F32());
+      for_lanes(std::min(piece, n - begin), [&](int64_t i, auto p) HWY_ATTR {
+        const auto e = exp_lanes(hn::Sub(load(f + begin + i, p), minus));
+        sum = hn::Add(sum, keep(e, p, 0));
+      });
+      total += sum_lanes(sum);
+    }
   });
-  return sum_lanes(sum);
+  return total;
 }
 
 double squared_sum(const float* a, int64_t n) {

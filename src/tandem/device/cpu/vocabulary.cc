@@ -41,16 +41,24 @@ struct Candidate {
   }
 };
 
-std::vector<Candidate> candidates_of(std::span<const Tensor> slices, int64_t row,
-                                     float temperature) {
-  std::vector<Candidate> all;
+// A whole row of logits divided by the temperature.
+std::vector<float> tempered(std::span<const Tensor> slices, int64_t row, float temperature) {
+  int64_t count = 0;
+  for (const Tensor& slice : slices) count += slice.cols;
+  std::vector<float> all(static_cast<size_t>(count));
+  float* to = all.data();
   for (const Tensor& slice : slices) {
-    const float* logits = slice.row<float>(row);
-    for (int64_t i = 0; i < slice.cols; ++i) {
-      const float scaled = logits[i] / temperature;
-      all.push_back(
-          {std::isnan(scaled) ? minus_infinity : scaled, static_cast<int32_t>(all.size())});
-    }
+    scale(1 / temperature, numbers(slice, row), numbers(to), slice.cols);
+    to += slice.cols;
+  }
+  return all;
+}
+
+std::vector<Candidate> candidates_of(std::span<const float> logits) {
+  std::vector<Candidate> all;
+  all.reserve(logits.size());
+  for (const float logit : logits) {
+    all.push_back({std::isnan(logit) ? minus_infinity : logit, static_cast<int32_t>(all.size())});
   }
   return all;
 }
@@ -63,18 +71,18 @@ void sort_first(std::vector<Candidate>& all, size_t sorted, size_t count) {
   std::sort(from, to);
 }
 
-// Leaves the fewest most likely candidates whose probability reaches top_p.
+// Leaves the fewest most likely candidates whose probability reaches top_p. The first `sorted` are
+// in order already.
 void keep_nucleus(std::vector<Candidate>& all, size_t sorted, float most, float top_p) {
-  double total = 0;
-  for (const Candidate& c : all) total += std::exp(static_cast<double>(c.logit - most));
-  double reached = 0;
+  double total = 0, reached = 0;
+  for (const Candidate& c : all) total += static_cast<double>(std::exp(c.logit - most));
   for (size_t i = 0; i < all.size(); ++i) {
     if (i == sorted) {
       const size_t next = std::min(all.size(), std::max<size_t>(64, 8 * sorted));
       sort_first(all, sorted, next);
       sorted = next;
     }
-    reached += std::exp(static_cast<double>(all[i].logit - most));
+    reached += static_cast<double>(std::exp(all[i].logit - most));
     if (reached >= static_cast<double>(top_p) * total) {
       all.resize(i + 1);
       return;
@@ -82,30 +90,47 @@ void keep_nucleus(std::vector<Candidate>& all, size_t sorted, float most, float 
   }
 }
 
+// The first index at which the sum of the weights passes `share` of their total; `otherwise` if
+// rounding leaves none.
+int32_t pick(std::span<const float> weights, float share, int32_t otherwise) {
+  double total = 0;
+  for (const float weight : weights) total += static_cast<double>(weight);
+  double left = total * static_cast<double>(share);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    left -= static_cast<double>(weights[i]);
+    if (left < 0) return static_cast<int32_t>(i);
+  }
+  return otherwise;
+}
+
 int32_t draw(const Sample& op, int64_t row) {
   const Sampling& how = op.rows[static_cast<size_t>(row)];
   const int32_t likeliest = first_largest(op.slices, row);
   if (!(how.temperature > 0)) return likeliest;
-  std::vector<Candidate> all = candidates_of(op.slices, row, how.temperature);
-  const float most = all[static_cast<size_t>(likeliest)].logit;
+  std::vector<float> logits = tempered(op.slices, row, how.temperature);
+  const float most = logits[static_cast<size_t>(likeliest)];
   if (!std::isfinite(most)) return likeliest;
-  size_t sorted = 0;
-  if (how.top_k > 0 && static_cast<size_t>(how.top_k) < all.size()) {
-    sorted = static_cast<size_t>(how.top_k);
-    sort_first(all, 0, sorted);
-    all.resize(sorted);
-  }
-  if (how.top_p < 1) keep_nucleus(all, sorted, most, how.top_p);
-
-  double total = 0;
-  for (const Candidate& c : all) total += std::exp(static_cast<double>(c.logit - most));
   const RandomSource source(how.seed, RandomStream::sampling);
-  double left = total * static_cast<double>(source.uniform(static_cast<uint64_t>(how.position), 0));
-  for (const Candidate& c : all) {
-    left -= std::exp(static_cast<double>(c.logit - most));
-    if (left < 0) return c.token;
+  const float share = source.uniform(static_cast<uint64_t>(how.position), 0);
+  const size_t count =
+      how.top_k > 0 ? std::min(static_cast<size_t>(how.top_k), logits.size()) : logits.size();
+  if (count == logits.size() && how.top_p >= 1) {
+    for (float& logit : logits) {
+      if (std::isnan(logit)) logit = minus_infinity;
+    }
+    const Numbers weights = numbers(logits.data());
+    shifted_exp(1, weights, most, weights, static_cast<int64_t>(count));
+    return pick(logits, share, likeliest);
   }
-  return likeliest;
+  std::vector<Candidate> best = candidates_of(logits);
+  if (count < best.size()) {
+    sort_first(best, 0, count);
+    best.resize(count);
+  }
+  if (how.top_p < 1) keep_nucleus(best, count < logits.size() ? count : 0, most, how.top_p);
+  std::vector<float> weights;
+  for (const Candidate& c : best) weights.push_back(std::exp(c.logit - most));
+  return best[static_cast<size_t>(pick(weights, share, 0))].token;
 }
 
 void join_row(const JoinStatistics& op, int64_t row) {
