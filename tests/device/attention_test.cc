@@ -151,6 +151,16 @@ INSTANTIATE_TEST_SUITE_P(Sizes, AttentionBits,
                                            std::tuple{DType::f32, 20, 0.1f},
                                            std::tuple{DType::bf16, 36, 0.1f}));
 
+// Known numbers: two queries at positions 64 and 65 of one sequence, two heads of 16 that share
+// keys.
+TEST(Attention, CostsWhatShapesSay) {
+  Random random(1);
+  const AttentionCase c(random, {.kv_head = {0, 0}, .positions = {{64, 66}}});
+  const Cost cost = c.operation().cost();
+  EXPECT_EQ(cost.flops, 4 * 16 * 2 * (65 + 66));
+  EXPECT_EQ(cost.bytes, 4 * (2 * 2 * 32 + 2 * 2 + 2 * 66 * 16));  // q, out; logsumexp; keys, values
+}
+
 struct Gradients {
   explicit Gradients(Random& random, const AttentionCase& c)
       : dout(random_matrix(random, c.q.rows, c.q.cols, c.q.dtype)),

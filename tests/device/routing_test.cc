@@ -147,6 +147,23 @@ TEST(RouteBackward, AgreesWithDifferences) {
   }
 }
 
+// Weights count where an expert has rows; shapes alone are enough.
+TEST(Experts, CostsWhatShapesSay) {
+  const auto shape = [](int64_t rows, int64_t cols) {
+    return Tensor{.dtype = DType::bf16, .rows = rows, .cols = cols, .stride = cols};
+  };
+  const std::vector<ExpertMatrices> weights(3, {shape(48, 32), shape(48, 32), shape(32, 48)});
+  const std::vector<Tensor> sources{shape(10, 32)};
+  const std::vector<RowRef> rows(5);
+  const std::vector<int32_t> offsets{0, 2, 2, 5};
+  Experts op{.in = {sources, rows}, .out = {sources, rows}, .offsets = offsets, .weights = weights};
+  EXPECT_EQ(op.cost().flops, 2 * 5 * 3 * 32 * 48);
+  EXPECT_EQ(op.cost().bytes, 2 * (2 * 3 * 32 * 48 + 2 * 5 * 32));
+  const Linear linear{shape(5, 32), shape(48, 32), {}, shape(5, 48)};
+  EXPECT_EQ(linear.cost().flops, 2 * 5 * 48 * 32);
+  EXPECT_EQ(linear.cost().bytes, 2 * (5 * 32 + 48 * 32 + 5 * 48));
+}
+
 struct Mixture {
   Mixture(Random& random, DType dtype, int64_t tokens, int64_t cols) {
     for (int i = 0; i < 3; ++i) sources.push_back(random_matrix(random, 20, cols, dtype, i));

@@ -67,7 +67,7 @@ TEST_P(BitIdentical, ToSingle) {
     for (const int64_t chunk : {int64_t{1000}, int64_t{5}}) {
       const Generation actual = generate(plan, store, all, 4, chunk, 2);
       for (size_t s = 0; s < all.size(); ++s) {
-        EXPECT_EQ(actual.tokens[s], expected.tokens[s]);
+        ASSERT_EQ(actual.tokens[s], expected.tokens[s]);
         EXPECT_EQ(0, std::memcmp(actual.logits[s].data(), expected.logits[s].data(),
                                  4 * expected.logits[s].size()))
             << dtype_name(dtype) << " sequence " << s << " chunk " << chunk;

@@ -1,6 +1,8 @@
 // Small models for tests: every part of the architecture, sizes that divide nothing evenly.
 #pragma once
 
+#include <algorithm>
+
 #include "tandem/base/random.h"
 #include "tandem/device/cpu/cpu_device.h"
 #include "tandem/model/config.h"
@@ -69,11 +71,13 @@ inline Generation generate(const Plan& plan, ParameterStore& store,
                     .logits = {prompts.size(), std::vector<float>()}};
   std::vector<std::vector<int32_t>> pending = prompts;
   std::vector<int32_t> done(prompts.size(), 0);
-  while (static_cast<int>(result.tokens.back().size()) < steps ||
-         static_cast<int>(result.tokens.front().size()) < steps) {
+  const auto unfinished = [&](const auto& tokens) {
+    return static_cast<int>(tokens.size()) < steps;
+  };
+  while (std::ranges::any_of(result.tokens, unfinished)) {
     std::vector<SequenceTokens> work;
     for (int32_t s = 0; s < count; ++s) {
-      if (static_cast<int>(result.tokens[s].size()) >= steps) continue;
+      if (!unfinished(result.tokens[s])) continue;
       const auto take = std::min<int64_t>(chunk, static_cast<int64_t>(pending[s].size()));
       SequenceTokens item{.slot = s, .first_position = done[s],
                           .tokens = {pending[s].begin(), pending[s].begin() + take}};

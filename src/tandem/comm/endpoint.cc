@@ -14,8 +14,8 @@ Endpoint::Endpoint(Transport& transport, Recorder& recorder, double timeout_seco
 
 void Endpoint::send(int peer, const Tag& tag, Message message) {
   Operation operation{.peer = peer, .tag = tag, .message = std::move(message)};
-  transport_.send(operation);
-  TANDEM_CHECK(operation.status != Status::pending, "a transport that queues sends");
+  const bool complete = transport_.send(operation);
+  TANDEM_CHECK(complete, "a transport that queues sends");
 }
 
 Message Endpoint::finish(Operation& operation) {

@@ -38,18 +38,24 @@ class Endpoint {
           operation_{.peer = peer, .tag = tag, .deadline_seconds = deadline_seconds} {}
     Receive(const Receive&) = delete;
     Receive& operator=(const Receive&) = delete;
-    ~Receive() { endpoint_.transport_.cancel(operation_); }
+    ~Receive() {
+      if (under_way_) endpoint_.transport_.cancel(operation_);
+    }
 
     bool await_ready() {
-      endpoint_.transport_.receive(operation_);
-      return operation_.status != Status::pending;
+      under_way_ = !endpoint_.transport_.receive(operation_);
+      return !under_way_;
     }
     void await_suspend(std::coroutine_handle<> caller) { operation_.waiter = caller; }
-    Message await_resume() { return endpoint_.finish(operation_); }
+    Message await_resume() {
+      under_way_ = false;
+      return endpoint_.finish(operation_);
+    }
 
    private:
     Endpoint& endpoint_;
     Operation operation_;
+    bool under_way_ = false;
   };
   Receive receive(int peer, const Tag& tag) {
     return {*this, peer, tag, now_seconds() + timeout_seconds_};

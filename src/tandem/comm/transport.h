@@ -49,11 +49,11 @@ class Transport {
   virtual int self() const = 0;
   virtual double now_seconds() const = 0;
 
-  // May complete at once: then status is set on return and poll() does not report the operation.
-  virtual void send(Operation& operation) = 0;
-  virtual void receive(Operation& operation) = 0;
-  // Withdraws an operation that is still pending: it is complete on return, with Status::cancelled.
-  // In any case poll() will not report it any more.
+  // True: complete already, with its status set, and poll() does not report it. False: under way, and
+  // not to be looked at before poll() reports it.
+  [[nodiscard]] virtual bool send(Operation& operation) = 0;
+  [[nodiscard]] virtual bool receive(Operation& operation) = 0;
+  // Withdraws an operation that poll() has not reported yet; it never will.
   virtual void cancel(Operation& operation) = 0;
   // Waits until an operation completes, at most until `deadline_seconds`; null then.
   virtual Operation* poll(double deadline_seconds) = 0;

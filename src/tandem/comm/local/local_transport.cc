@@ -48,14 +48,14 @@ class LocalTransport final : public Transport {
         .count();
   }
 
-  void send(Operation& operation) override {
+  bool send(Operation& operation) override {
     LocalHub::Queue& peer = *hub_.queues_[operation.peer];
     operation.message.sent_seconds = now_seconds();
     bool wake = false;
     {
       const std::lock_guard lock(peer.mutex);
       operation.status = peer.lost[operation.peer] ? Status::peer_lost : Status::ok;
-      if (operation.status != Status::ok) return;
+      if (operation.status != Status::ok) return true;
       const auto waiting = std::ranges::find_if(peer.posted, [&](const Operation* posted) {
         return posted->peer == rank_ && posted->tag == operation.tag;
       });
@@ -70,9 +70,10 @@ class LocalTransport final : public Transport {
       }
     }
     if (wake && &peer != &own_) peer.wake.notify_one();
+    return true;
   }
 
-  void receive(Operation& operation) override {
+  bool receive(Operation& operation) override {
     const std::lock_guard lock(own_.mutex);
     const auto arrived = std::ranges::find_if(own_.arrivals, [&](const auto& arrival) {
       return arrival.peer == operation.peer && arrival.tag == operation.tag;
@@ -86,14 +87,16 @@ class LocalTransport final : public Transport {
     } else {
       operation.status = Status::pending;
       own_.posted.push_back(&operation);
+      return false;
     }
+    return true;
   }
 
   void cancel(Operation& operation) override {
-    if (operation.status != Status::pending && !operation.waiter) return;  // was never posted
     const std::lock_guard lock(own_.mutex);
     std::erase(own_.completed, &operation);
-    if (std::erase(own_.posted, &operation) > 0) operation.status = Status::cancelled;
+    std::erase(own_.posted, &operation);
+    operation.status = Status::cancelled;
   }
 
   Operation* poll(double deadline_seconds) override {
