@@ -1,1 +1,34 @@
-int main() { return 0; }
+#include <cstdio>
+#include <exception>
+
+#include "tandem/base/error.h"
+#include "tandem/cli/commands.h"
+
+// Exit status: 0, 1 where the world failed (a full disk, a lost rank), 2 for a mistake of the user's.
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Tandem runs mixture-of-experts transformers with attention and experts on separate groups of "
+      "ranks that keep one pace."};
+  app.set_version_flag("--version", "tandem 0.1.0");
+  app.require_subcommand(1);
+  app.fallthrough(false);
+  using namespace tandem::cli;
+  add_train(app);
+  add_evaluate(app);
+  add_generate(app);
+  add_compare(app);
+  add_inspect(app);
+  add_bench(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const tandem::InputError& error) {
+    std::fprintf(stderr, "tandem: %s\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "tandem: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}

@@ -186,7 +186,7 @@ struct Norm {
   Cost cost() const;
 };
 
-// dx (f32) += gradient; dweight, dbias (f32 [1,H]) += sums over the rows `weight_rows` alone.
+// dx (f32) += gradient, from dy (f32); dweight, dbias (f32 [1,H]) += sums over the rows `weight_rows` alone.
 struct NormBackward {
   static constexpr const char* name = "norm backward";
   NormKind kind = NormKind::rms;

@@ -92,7 +92,7 @@ Task<> expert_layer(Rank& rank, Pass& pass, Track& on, ExpertActivations& a) {
   }
 }
 
-Task<> expert_layer_backward(Rank& rank, Pass&, Track& on, ExpertActivations& a) {
+Task<> expert_layer_backward(Rank& rank, Pass& pass, Track& on, ExpertActivations& a) {
   const ExpertParameters& w = rank.weights.layer(on.layer).experts;
   const ExpertParameters& g = rank.gradients.layer(on.layer).experts;
   const Tag in_tag = tag_of(on, MessageKind::dispatch);
@@ -106,7 +106,7 @@ Task<> expert_layer_backward(Rank& rank, Pass&, Track& on, ExpertActivations& a)
   }
   const Array<Tensor> dx = rows_for_pairs(rank, on, a);
   Turnstile& gate = rank.expert_gates[on.layer - rank.stage().layers.begin];
-  co_await gate.wait(on.micro_batch());
+  co_await gate.wait(pass.turn);
   if (!a.in.empty()) {
     if (!a.up) run_experts(rank, on, w, a, true, dx);  // dx is written over below
     on.run(ExpertsBackward{.in = {.sources = a.rows, .rows = a.in},

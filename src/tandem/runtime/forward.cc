@@ -68,7 +68,7 @@ Task<> attention_backward(Rank& rank, Pass& pass, Track& on) {
       const Tensor again = co_await attention_block(rank, pass, on, a);
     }
     Turnstile& gate = rank.attention_gates[layer - layers.begin];
-    co_await gate.wait(on.micro_batch());
+    co_await gate.wait(pass.turn);
     co_await attention_backward_block(rank, pass, on, a, dx);
     gate.pass();
     a = {};

@@ -57,8 +57,8 @@ Task<> loss(Rank& rank, Pass& pass, Track& on) {
       .parts = slices, .row_weights = pass.batch.weights, .loss = pass.loss});
   const auto losses = rank.device.floats(pass.loss);
   for (int64_t row = pass.rows.mine.begin; row < pass.rows.mine.end; ++row) {
-    rank.report.loss_sum += double{pass.batch.weights[row]} * losses[2 * row + 1];
-    rank.report.token_weight += pass.batch.weights[row];
+    pass.loss_sum += double{pass.batch.weights[row]} * losses[2 * row + 1];
+    pass.token_weight += pass.batch.weights[row];
   }
   if (!rank.keeps) pass.logits = pass.head_rows = {};
 }
@@ -78,11 +78,10 @@ Task<Tensor> loss_backward(Rank& rank, Pass& pass, Track& on) {
   pass.logits = {};
   Tensor addend = on.allocate(dlogits.rows, rank.model.hidden_size, DType::f32);
   on.run(LinearInputGradient{.dy = dlogits, .weight = rank.weights.head, .dx = addend});
-  co_await rank.head_gate->wait(on.micro_batch());
+  co_await rank.head_gate->wait(pass.turn);
   on.run(LinearWeightGradient{
       .dy = dlogits, .x = pass.head_rows, .dweight = rank.gradients.head});
   pass.head_rows = {};
-  rank.head_gate->pass();
 
   const Tag sum_tag = tag_of(on, MessageKind::vocabulary, 1);
   Tensor dh = co_await reduce_scatter_rows(rank.endpoint, on, rank.grid_group(), sum_tag, parts,
@@ -105,6 +104,7 @@ Task<Tensor> loss_backward(Rank& rank, Pass& pass, Track& on) {
                         .dbias = rank.gradients.final_norm_bias,
                         .weight_rows = pass.rows.mine.shifted(-pass.rows.owned.begin)});
   }
+  rank.head_gate->pass();
   co_return dx;
 }
 

@@ -82,8 +82,8 @@ void router_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a,
                     .out = losses,
                     .row_group = a.row_group,
                     .rows = mine});
-  rank.report.balance_loss += rank.device.floats(losses)[0];
-  rank.report.z_loss += rank.device.floats(losses)[1] * z_scale;
+  pass.balance_loss += rank.device.floats(losses)[0];
+  pass.z_loss += rank.device.floats(losses)[1] * z_scale;
 }
 
 }  // namespace
@@ -118,7 +118,7 @@ Task<> mixture_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, 
   }
 
   Turnstile& gate = rank.mixture_gates[on.layer - rank.stage().layers.begin];
-  co_await gate.wait(on.micro_batch());
+  co_await gate.wait(pass.turn);
   if (rank.model.shared_expert_hidden > 0 && !dx.empty()) {
     Tensor dshared = on.allocate(dx.rows, dx.cols, rank.dtype());
     shared_expert_backward(rank, on, w, g, a, gradients.back(), dshared);

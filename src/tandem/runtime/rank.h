@@ -28,6 +28,7 @@ struct AttentionView {
 // One micro-batch on its way through one rank.
 struct Pass {
   MicroBatch batch;
+  int16_t turn = 0;                        // number among the micro-batches that have rows
   RowLayout rows;
   AttentionView view;
   Tensor x;                                // residual stream f32 [owned, H]
@@ -35,6 +36,8 @@ struct Pass {
   std::vector<ExpertActivations> experts;  // likewise
   Tensor loss;                             // training: f32 [rows, 2], JoinStatistics
   Tensor head_rows, head_statistics, logits;  // training, last stage
+  // Sums over this rank's rows; added up in the order of micro-batches.
+  double loss_sum = 0, token_weight = 0, balance_loss = 0, z_loss = 0;
   bool empty() const { return batch.tokens.empty(); }
 };
 

@@ -29,6 +29,7 @@ void walk(Rank& rank, Walk attention, Walk expert) {
 
 void build_passes(Rank& rank, int group) {
   rank.passes.resize(rank.plan.micro_batches);
+  int16_t turn = 0;
   for (int m = 0; m < rank.plan.micro_batches; ++m) {
     Pass& pass = rank.passes[m];
     pass.batch.build(rank.command, rank.plan, rank.role.copy, group, m);
@@ -38,6 +39,7 @@ void build_passes(Rank& rank, int group) {
     const size_t kept = rank.keeps ? rank.stage().layers.size() : 1;
     pass.layers.resize(kept);
     pass.experts.resize(kept);
+    pass.turn = pass.empty() ? turn : turn++;
   }
 }
 
@@ -84,6 +86,16 @@ Task<> count_batch(Rank& rank) {
     rank.batch_counts[i % counts.size()] += static_cast<int64_t>(values[i]);
 }
 
+void report_losses(Rank& rank) {
+  for (const Pass& pass : rank.passes) {
+    rank.report.loss_sum += pass.loss_sum;
+    rank.report.token_weight += pass.token_weight;
+    rank.report.balance_loss += pass.balance_loss;
+    rank.report.z_loss += pass.z_loss;
+  }
+  rank.passes.clear();
+}
+
 void count_tokens(Rank& rank) {
   rank.batch_tokens = 0;
   for (const SequenceWork& work : rank.command.sequences)
@@ -107,15 +119,18 @@ void train(Rank& rank) {
   for (int group = 0; group < rank.command.training.groups; ++group) {
     build_passes(rank, group);
     walk(rank, attention_forward, expert_forward);
-    if (!learns) continue;
+    if (!learns) {
+      report_losses(rank);
+      continue;
+    }
     if (rank.role.attention && rank.model.balance_loss > 0 && !rank.model.balance_per_sequence) {
       Task<> count = count_batch(rank);
       rank.endpoint.run({&count, 1});
     }
     open_gates(rank);
     walk(rank, attention_backward, expert_backward);
+    report_losses(rank);
   }
-  rank.passes.clear();
   if (learns) rank.optimizer->reduce();
   if (rank.command.kind == CommandKind::train) rank.optimizer->step();
   rank.keeps = rank.masks = false;

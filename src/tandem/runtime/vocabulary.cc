@@ -97,7 +97,7 @@ Task<> embed_backward(Rank& rank, Pass& pass, Track& on, Tensor dx) {
     on.run(CopyRows{.from = mine, .to = message.parts[0], .from_rows = lookup.rows});
     rank.endpoint.send(rank.global_rank(grid.ranks[i]), tag, std::move(message));
   }
-  co_await rank.embedding_gate->wait(on.micro_batch());
+  co_await rank.embedding_gate->wait(pass.turn);
   const Interval own = vocabulary_of(rank, rank.stage(), me);
   for (int i = 0; i < ranks; ++i) {
     lookup.find(pass.batch, responsible_rows(rank.stage(), place_of(grid, i), pass.batch), own);

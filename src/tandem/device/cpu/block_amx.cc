@@ -32,7 +32,7 @@ struct alignas(64) TileConfiguration {
 };
 
 // Tiles: 0..3 sums, 4, 5 panel, 6, 7 strips.
-template <bool two_halves, bool two_strips>
+template <bool two_halves, bool two_strips, bool copies>
 TANDEM_AMX void multiply(const BlockProduct& p) {
   const auto c_step = static_cast<size_t>(p.c_stride) * 4;
   float* const c1 = p.c + 16 * p.c_stride;
@@ -57,6 +57,11 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
     if constexpr (two_strips) _tile_loadd(7, b1, 64);
     for (const std::byte* row : p.ahead)
       __builtin_prefetch(row + p.ahead_offset + line * line_bytes, 0, 2);
+    if constexpr (copies) {
+      std::byte* const copy = p.copy + line * block_rows * line_bytes;
+      _tile_stored(4, copy, 64);
+      if constexpr (two_halves) _tile_stored(5, copy + 16 * line_bytes, 64);
+    }
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (two_halves) _tile_dpbf16ps(2, 5, 6);
     if constexpr (two_strips) _tile_dpbf16ps(1, 4, 7);
@@ -66,10 +71,17 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
     b0 += 1024;
     b1 += 1024;
   }
+  // The tile unit has some lines to go; storing would wait for it.
+  p.meanwhile.run();
   _tile_stored(0, p.c, c_step);
   if constexpr (two_strips) _tile_stored(1, p.c + 16, c_step);
   if constexpr (two_halves) _tile_stored(2, c1, c_step);
   if constexpr (two_halves && two_strips) _tile_stored(3, c1 + 16, c_step);
+}
+
+template <bool two_halves, bool two_strips>
+void multiply(const BlockProduct& p) {
+  p.copy ? multiply<two_halves, two_strips, true>(p) : multiply<two_halves, two_strips, false>(p);
 }
 
 }  // namespace

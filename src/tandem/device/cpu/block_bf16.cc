@@ -13,14 +13,18 @@ namespace {
 constexpr int group = 8;  // rows whose sums are in registers together
 
 template <int strips>
-TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, const std::byte* a, float* c) {
+TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, float* c) {
+  const std::byte* a = p.a.half[first_row / 16] + first_row % 16 * p.a.row_step;
+  const auto ahead = rows_ahead(p, first_row, group);
   __m512 sums[group][strips];
   for (int r = 0; r < group; ++r)
     for (int s = 0; s < strips; ++s)
       sums[r][s] =
           p.accumulate ? _mm512_loadu_ps(c + r * p.c_stride + s * 16) : _mm512_setzero_ps();
   const std::byte* b = p.b.data;
-  for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step)
+  for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step) {
+    for (const std::byte* row : ahead)
+      __builtin_prefetch(row + p.ahead_offset + line * line_bytes, 0, 2);
     for (int dword = 0; dword < 16; ++dword, b += line_bytes) {
       __m512i columns[strips];
       for (int s = 0; s < strips; ++s) columns[s] = _mm512_loadu_si512(b + s * p.b.strip_step);
@@ -33,6 +37,7 @@ TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, const std::byte* a
           sums[r][s] = _mm512_dpbf16_ps(sums[r][s], row, (__m512bh)columns[s]);
       }
     }
+  }
   for (int r = 0; r < group; ++r)
     for (int s = 0; s < strips; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, sums[r][s]);
 }
@@ -40,10 +45,10 @@ TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, const std::byte* a
 }  // namespace
 
 void avx512_bf16_block(const BlockProduct& p) {
+  p.meanwhile.run();
   for (int row = 0; row < p.rows; row += group) {
-    const std::byte* a = p.a.half[row / 16] + row % 16 * p.a.row_step;
     float* c = p.c + row * p.c_stride;
-    p.strips > 1 ? multiply_group<2>(p, a, c) : multiply_group<1>(p, a, c);
+    p.strips > 1 ? multiply_group<2>(p, row, c) : multiply_group<1>(p, row, c);
   }
 }
 

@@ -21,7 +21,9 @@ constexpr int most_strips = lanes == 16 ? 2 : 1;  // computed together,
 constexpr int group = lanes == 16 ? 8 : 4;        // with this many rows, in registers
 
 template <int strips>
-void multiply_group(const BlockProduct& p, const std::byte* a, const std::byte* b, float* c) {
+void multiply_group(const BlockProduct& p, int first_row, const std::byte* b, float* c) {
+  const std::byte* a = p.a.half[first_row / 16] + first_row % 16 * p.a.row_step;
+  const auto ahead = rows_ahead(p, first_row, group);
   const D d;
   constexpr int vectors = strips * parts;
   const auto column = [](int v) { return v / parts * 16 + v % parts * lanes; };
@@ -29,7 +31,9 @@ void multiply_group(const BlockProduct& p, const std::byte* a, const std::byte* 
   for (int r = 0; r < group; ++r)
     for (int v = 0; v < vectors; ++v)
       sums[r][v] = p.accumulate ? hn::LoadU(d, c + r * p.c_stride + column(v)) : hn::Zero(d);
-  for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step)
+  for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step) {
+    for (const std::byte* row : ahead)
+      __builtin_prefetch(row + p.ahead_offset + line * line_bytes, 0, 2);
     for (int dword = 0; dword < 16; ++dword, b += line_bytes) {
       hn::Vec<D> columns[vectors];
       for (int v = 0; v < vectors; ++v)
@@ -43,20 +47,20 @@ void multiply_group(const BlockProduct& p, const std::byte* a, const std::byte* 
         for (int v = 0; v < vectors; ++v) sums[r][v] = hn::MulAdd(row, columns[v], sums[r][v]);
       }
     }
+  }
   for (int r = 0; r < group; ++r)
     for (int v = 0; v < vectors; ++v) hn::StoreU(sums[r][v], d, c + r * p.c_stride + column(v));
 }
 
 void multiply(const BlockProduct& p) {
   for (int row = 0; row < p.rows; row += group) {
-    const std::byte* a = p.a.half[row / 16] + row % 16 * p.a.row_step;
     float* c = p.c + row * p.c_stride;
     if (p.strips == most_strips) {
-      multiply_group<most_strips>(p, a, p.b.data, c);
+      multiply_group<most_strips>(p, row, p.b.data, c);
       continue;
     }
     for (int s = 0; s < p.strips; ++s)
-      multiply_group<1>(p, a, p.b.data + s * p.b.strip_step, c + s * 16);
+      multiply_group<1>(p, row, p.b.data + s * p.b.strip_step, c + s * 16);
   }
 }
 
@@ -68,7 +72,10 @@ namespace tandem::cpu {
 
 HWY_EXPORT(multiply);
 
-void f32_block(const BlockProduct& p) { HWY_DYNAMIC_DISPATCH(multiply)(p); }
+void f32_block(const BlockProduct& p) {
+  p.meanwhile.run();
+  HWY_DYNAMIC_DISPATCH(multiply)(p);
+}
 
 }  // namespace tandem::cpu
 #endif

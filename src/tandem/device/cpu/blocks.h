@@ -8,6 +8,7 @@
 // the order of depth, so an element depends on its own row and column alone; padding is zeros.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -31,6 +32,15 @@ struct Strips {
   int64_t strip_step = 0;  // bytes from a strip to the next
 };
 
+// Other work for a thread whose tile unit is busy.
+struct Meanwhile {
+  void (*work)(void*) = nullptr;
+  void* context = nullptr;
+  void run() const {
+    if (work) work(context);
+  }
+};
+
 struct BlockProduct {
   Panel a;
   int rows = 32;  // 16 or 32
@@ -40,10 +50,21 @@ struct BlockProduct {
   float* c = nullptr;
   int64_t c_stride = block_columns;
   bool accumulate = false;
+  // Where to leave a packed copy of the panel, or null: cheaper than packing it first, since the
+  // panel passes through tiles anyway. Only where an engine has them.
+  std::byte* copy = nullptr;
   // Rows that are needed next, brought near while this is computed: line for line, `lines` of each.
   std::span<const std::byte* const> ahead;
   int64_t ahead_offset = 0;  // bytes
+  // Run once, while sums are still being made and before any is written to c.
+  Meanwhile meanwhile;
 };
+
+// Kernels that compute a few rows at a time bring as many near with each.
+inline std::span<const std::byte* const> rows_ahead(const BlockProduct& p, int first, int count) {
+  const size_t begin = std::min(static_cast<size_t>(first), p.ahead.size());
+  return p.ahead.subspan(begin, std::min(static_cast<size_t>(count), p.ahead.size() - begin));
+}
 
 void amx_block(const BlockProduct& p);
 void avx512_bf16_block(const BlockProduct& p);

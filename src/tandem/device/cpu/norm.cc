@@ -63,7 +63,7 @@ HWY_INLINE void input_gradient(const NormBackward& op, Interval rows, const T* w
   const int64_t n = op.x.cols;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const float *x = op.x.row<float>(row), *statistics = op.statistics.row<float>(row);
-    const T* dy = op.dy.row<T>(row);
+    const float* dy = op.dy.row<float>(row);
     float* dx = op.dx.row<float>(row);
     const auto mean = hn::Set(F32(), statistics[0]), scaled = hn::Set(F32(), statistics[1]);
     auto sum = hn::Zero(F32()), product = hn::Zero(F32());
@@ -85,13 +85,12 @@ HWY_INLINE void input_gradient(const NormBackward& op, Interval rows, const T* w
 }
 
 // Columns `cols` of dweight and dbias: the rows in order.
-template <class T>
-HWY_INLINE void weight_gradient(const NormBackward& op, Interval cols, const T*) {
+HWY_INLINE void weight_gradient(const NormBackward& op, Interval cols) {
   float* dweight = op.dweight.row<float>(0) + cols.begin;
   float* dbias = op.dbias.empty() ? nullptr : op.dbias.row<float>(0) + cols.begin;
   for (int64_t row = op.weight_rows.begin; row < op.weight_rows.end; ++row) {
     const float *x = op.x.row<float>(row) + cols.begin, *statistics = op.statistics.row<float>(row);
-    const T* dy = op.dy.row<T>(row) + cols.begin;
+    const float* dy = op.dy.row<float>(row) + cols.begin;
     const auto mean = hn::Set(F32(), statistics[0]), scaled = hn::Set(F32(), statistics[1]);
     for_lanes(cols.size(), [&](int64_t i, auto p) HWY_ATTR {
       const auto g = load(dy + i, p);
@@ -112,20 +111,14 @@ void norm(const Norm& op, Interval rows) {
 }
 
 void norm_input_gradient(const NormBackward& op, Interval rows) {
-  if (op.dy.dtype == DType::bf16) {
+  if (op.weight.dtype == DType::bf16) {
     input_gradient(op, rows, op.weight.row<bfloat16>(0));
   } else {
     input_gradient(op, rows, op.weight.row<float>(0));
   }
 }
 
-void norm_weight_gradient(const NormBackward& op, Interval cols) {
-  if (op.dy.dtype == DType::bf16) {
-    weight_gradient(op, cols, op.weight.row<bfloat16>(0));
-  } else {
-    weight_gradient(op, cols, op.weight.row<float>(0));
-  }
-}
+void norm_weight_gradient(const NormBackward& op, Interval cols) { weight_gradient(op, cols); }
 
 }  // namespace
 }  // namespace tandem::cpu::HWY_NAMESPACE
@@ -147,7 +140,7 @@ void run(const Norm& op, int threads) {
 }
 
 void run(const NormBackward& op, int threads) {
-  TANDEM_CHECK(op.dx.dtype == DType::f32 && op.weight.dtype == op.dy.dtype, "norm gradient {} {}",
+  TANDEM_CHECK(op.dx.dtype == DType::f32 && op.dy.dtype == DType::f32, "norm gradient {} {}",
                dtype_name(op.dx.dtype), dtype_name(op.dy.dtype));
   const int useful = useful_threads(threads, op.x.elements());
   if (!op.dweight.empty() && !op.weight_rows.empty()) {

@@ -46,54 +46,113 @@ int64_t rows_at_once(int64_t rows, int threads) {
   return std::max<int64_t>(blocks_of((rows + chunks - 1) / chunks), 1) * block_rows;
 }
 
-WeightPanel::WeightPanel(const Engine& engine, const WeightRows& rows, int64_t depth)
-    : engine_(&engine), weights_(rows), depth_(depth) {
-  for (int64_t r = 0; r < block_rows; ++r)
-    rows_[r] = r % 16 < rows.count[r / 16] ? rows.half[r / 16] + r % 16 * rows.row_step : nullptr;
-}
-
-bool WeightPanel::in_place(int64_t x_rows) const {
-  // Packing pays when the panel is used again, and must be where rows are missing.
-  return x_rows <= block_columns && weights_.whole() && !engine_->widen;
-}
-
-Interval WeightPanel::lines_from(int64_t line, bool in_place) const {
-  const int64_t whole = depth_ / engine_->depth_of_line(), last = engine_->lines(depth_);
-  if (in_place && line < whole) return {line, whole};
-  return {line, std::min(line + lines_at_once, last)};
-}
-
-void WeightPanel::prepare(const Interval& lines, bool in_place) {
+PanelProduct::PanelProduct(const Engine& engine, const Interval& panels, const RowsAt& rows_at,
+                           int64_t depth, const PackedRows& x, const Body& body)
+    : engine_(engine),
+      panels_(panels),
+      rows_at_(rows_at),
+      depth_(depth),
+      x_(x),
+      body_(body),
+      blocks_(blocks_of(x.rows)) {
   static thread_local Scratch scratch;
-  lines_ = lines;
-  const int64_t line_depth = engine_->depth_of_line();
-  if (in_place && lines.end * line_depth <= depth_) {
-    const int64_t offset = lines.begin * line_bytes;
-    ready_ = {
-        {weights_.half[0] + offset, weights_.half[1] + offset}, weights_.row_step, line_bytes};
+  constexpr int64_t most = 8;
+  group_size_ = blocks_ > 1 && engine.lines(depth) > lines_at_once ? most : 1;
+  sums_ = sums_scratch(group_size_ * blocks_);
+  packed_ = scratch.get<std::byte>(lines_at_once * block_rows * line_bytes);
+}
+
+// A panel is packed first only where rows are missing or bf16 becomes f32.
+bool PanelProduct::in_place(const WeightRows& rows) const { return rows.whole() && !engine_.widen; }
+
+int64_t PanelProduct::lines_of_step(int64_t panel, int64_t line) const {
+  const int64_t whole = depth_ / engine_.depth_of_line(), all = engine_.lines(depth_);
+  // In place all whole lines may go at once; the last line, if it is not whole, is packed.
+  if (line < whole && in_place(rows_at_.get(rows_at_.context, panel)))
+    return blocks_ == 1 ? whole - line : std::min(lines_at_once, whole - line);
+  return std::min(lines_at_once, all - line);
+}
+
+PanelProduct::Step PanelProduct::next(const Step& step) const {
+  Step to = step;
+  const int64_t group_end = std::min(step.group + group_size_, panels_.end);
+  if (++to.panel < group_end) return to;
+  int64_t line = step.lines.end;
+  to.panel = step.group;
+  if (line == engine_.lines(depth_)) {
+    to.group = to.panel = group_end;
+    line = 0;
+  }
+  if (!at_end(to)) to.lines = {line, line + lines_of_step(to.panel, line)};
+  return to;
+}
+
+void PanelProduct::list_rows(const WeightRows& rows, RowPointers& to) {
+  for (int64_t r = 0; r < block_rows; ++r)
+    to[r] = r % 16 < rows.count[r / 16] ? rows.half[r / 16] + r % 16 * rows.row_step : nullptr;
+}
+
+// Finds the rows of a step, and packs them where they cannot be used in place.
+void PanelProduct::begin(const Step& step) {
+  const WeightRows rows = rows_at_.get(rows_at_.context, step.panel);
+  const int64_t line_depth = engine_.depth_of_line();
+  if (in_place(rows) && step.lines.end * line_depth <= depth_) {
+    const int64_t offset = step.lines.begin * line_bytes;
+    panel_ = {{rows.half[0] + offset, rows.half[1] + offset}, rows.row_step, line_bytes};
     return;
   }
-  std::byte* to = scratch.get<std::byte>(lines_at_once * block_rows * line_bytes);
-  const Interval columns{lines.begin * line_depth, std::min(lines.end * line_depth, depth_)};
-  pack_panel(*engine_, RowsOf{rows_, depth_}.columns(columns), to);
-  ready_ = {{to, to + 16 * line_bytes}, line_bytes, block_rows * line_bytes};
+  RowPointers list;
+  list_rows(rows, list);
+  const Interval columns{step.lines.begin * line_depth,
+                         std::min(step.lines.end * line_depth, depth_)};
+  pack_panel(engine_, RowsOf{list, depth_}.columns(columns), packed_);
+  panel_ = packed_panel();
 }
 
-void WeightPanel::multiply(const PackedRows& x, const Interval& rows, const WeightPanel* next,
-                           Sums& sums) const {
-  BlockProduct p{.a = ready_,
-                 .b = x.strips,
-                 .strips = rows.size() > 16 ? 2 : 1,
-                 .lines = lines_.size(),
+void PanelProduct::hand_on() {
+  if (done_.panel >= 0) body_.run(body_.context, done_.panel, *done_.sums, x_rows(done_.block));
+  done_.panel = -1;
+}
+
+void PanelProduct::multiply(const Step& step, int64_t block, const Step& next) {
+  Sums& sums = sums_[(step.panel - step.group) * blocks_ + block];
+  BlockProduct p{.a = panel_,
+                 .b = x_.strips,
+                 .strips = x_rows(block).size() > 16 ? 2 : 1,
+                 .lines = step.lines.size(),
                  .c = sums[0],
-                 .accumulate = lines_.begin > 0};
-  p.b.data += rows.begin / 16 * x.strips.strip_step + lines_.begin * 16 * line_bytes;
-  // Each block of rows of x brings its share of the lines that the next panel will need.
-  const Interval ahead = part(block_rows, blocks_of(x.rows), rows.begin / block_columns);
-  p.ahead = std::span(next->rows_)
-                .subspan(static_cast<size_t>(ahead.begin), static_cast<size_t>(ahead.size()));
-  p.ahead_offset = lines_.begin * line_bytes;
-  engine_->multiply(p);
+                 .accumulate = step.lines.begin > 0};
+  p.b.data += block * 2 * x_.strips.strip_step + step.lines.begin * 16 * line_bytes;
+  // In place, rows far apart compete for few places in the first-level cache: copies do not.
+  if (engine_.tiles && blocks_ > 1 && panel_.half[0] != packed_) {
+    if (block == 0)
+      p.copy = packed_;
+    else
+      p.a = packed_panel();
+  }
+  RowPointers soon;
+  const WeightRows after = at_end(next) ? WeightRows{} : rows_at_.get(rows_at_.context, next.panel);
+  if (after.whole()) {  // each block brings its share of what the next step reads
+    list_rows(after, soon);
+    p.ahead = part_of(std::span<const std::byte* const>(soon), part(block_rows, blocks_, block));
+    p.ahead_offset = next.lines.begin * line_bytes;
+  }
+  p.meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->hand_on(); }, this};
+  engine_.multiply(p);
+  if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums};
+}
+
+void PanelProduct::run() {
+  Step step{panels_.begin, panels_.begin, {0, 0}};
+  if (at_end(step) || blocks_ == 0) return;
+  step.lines.end = lines_of_step(step.panel, 0);
+  while (!at_end(step)) {
+    const Step after = next(step);
+    begin(step);
+    for (int64_t block = 0; block < blocks_; ++block) multiply(step, block, after);
+    step = after;
+  }
+  hand_on();
 }
 
 Sums* sums_scratch(int64_t blocks) {

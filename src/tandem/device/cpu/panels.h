@@ -10,8 +10,9 @@
 
 namespace tandem::cpu {
 
-// Few enough lines of a panel to stay in the first-level cache, beside the strips that stream by.
-inline constexpr int64_t lines_at_once = 16;
+// Lines of depth that are multiplied before the next ones: so that what goes with them stays in the
+// second-level cache, and enough that sums rarely leave their tiles.
+inline constexpr int64_t lines_at_once = 32;
 
 using Sums = float[block_rows][block_columns];
 
@@ -42,68 +43,84 @@ PackedRows pack_rows(const Engine& engine, const RowsOf& from, std::byte* to);
 // How many rows are packed at once, and go through all weights before the next ones do.
 int64_t rows_at_once(int64_t rows, int threads);
 
-// One panel of weights while it is multiplied, a few lines of depth at a time.
-class WeightPanel {
+// Multiplies panels of weights by packed rows: [row of weights][row of x], in blocks of 32 x 32
+// sums. Panels are read in place where all their rows and lines are whole. While a block is
+// computed, the sums of the one before it are handed on.
+class PanelProduct {
  public:
-  WeightPanel(const Engine& engine, const WeightRows& rows, int64_t depth);
+  // What becomes of sums: body(panel, sums, rows of x).
+  struct Body {
+    void (*run)(void* context, int64_t panel, Sums& sums, const Interval& rows);
+    void* context;
+  };
+  struct RowsAt {
+    WeightRows (*get)(void* context, int64_t panel);
+    void* context;
+  };
 
-  // Whether it may be multiplied where it lies, but for its last line.
-  bool in_place(int64_t x_rows) const;
-  // Lines to take from `line` on.
-  Interval lines_from(int64_t line, bool in_place) const;
-
-  // Makes lines ready, here (if they are whole) or packed into this thread's scratch.
-  void prepare(const Interval& lines, bool in_place);
-  // sums (+)= these lines times rows of x. `next` is brought near meanwhile.
-  void multiply(const PackedRows& x, const Interval& rows, const WeightPanel* next,
-                Sums& sums) const;
+  PanelProduct(const Engine& engine, const Interval& panels, const RowsAt& rows_at, int64_t depth,
+               const PackedRows& x, const Body& body);
+  void run();
 
  private:
-  const Engine* engine_;
-  WeightRows weights_;
+  using RowPointers = const std::byte* [block_rows];
+  // Some lines of one panel. Several panels go through depth together, so that a piece of x small
+  // enough for the second-level cache serves them all.
+  struct Step {
+    int64_t group = 0, panel = 0;
+    Interval lines;
+  };
+  struct Done {
+    int64_t panel = -1, block = 0;
+    Sums* sums = nullptr;
+  };
+
+  Step next(const Step& step) const;
+  bool at_end(const Step& step) const { return step.panel >= panels_.end; }
+  int64_t lines_of_step(int64_t panel, int64_t line) const;
+  bool in_place(const WeightRows& rows) const;
+  static void list_rows(const WeightRows& rows, RowPointers& to);
+  void begin(const Step& step);
+  void multiply(const Step& step, int64_t block, const Step& next);
+  void hand_on();
+  Panel packed_panel() const {
+    return {{packed_, packed_ + 16 * line_bytes}, line_bytes, block_rows * line_bytes};
+  }
+  Interval x_rows(int64_t block) const {
+    return {block * block_columns, std::min((block + 1) * block_columns, x_.rows)};
+  }
+
+  const Engine& engine_;
+  Interval panels_;
+  RowsAt rows_at_;
   int64_t depth_;
-  const std::byte* rows_[block_rows];
-  Panel ready_;
-  Interval lines_;
+  PackedRows x_;
+  Body body_;
+  int64_t group_size_, blocks_;
+  Panel panel_;  // of the step
+  std::byte* packed_;
+  Done done_;
+  Sums* sums_;
 };
 
-// Blocks of sums that outlive one step of depth, in this thread's scratch.
-Sums* sums_scratch(int64_t blocks);
-
-// For panels of weights, rows_at(panel): body(panel, sums, rows of x), the sums as
-// [row of weights][row of x] for 32 rows of x at a time.
+// The same with any callable: rows_at(panel), body(panel, sums, rows of x).
 template <class RowsAt, class Body>
 void multiply_panels(const Engine& engine, const Interval& panels, const RowsAt& rows_at,
                      int64_t depth, const PackedRows& x, const Body& body) {
-  // Several panels go through depth together, so that a piece of x small enough for the
-  // second-level cache serves them all. With few rows of x it is the weights that count: one panel,
-  // in place.
-  constexpr int64_t most = 8;
-  const int64_t at_once = x.rows > block_columns ? most : 1, blocks = blocks_of(x.rows);
-  Sums* const sums = sums_scratch(at_once * blocks);
-  for (int64_t first = panels.begin; first < panels.end; first += at_once) {
-    const Interval group{first, std::min(first + at_once, panels.end)};
-    const bool in_place =
-        at_once == 1 && WeightPanel(engine, rows_at(first), depth).in_place(x.rows);
-    const int64_t last = engine.lines(depth);
-    for (int64_t line = 0; line < last;) {
-      Interval lines;
-      for (int64_t i = group.begin; i < group.end; ++i) {
-        WeightPanel panel(engine, rows_at(i), depth);
-        const WeightPanel next(engine, rows_at(std::min(i + 1, panels.end - 1)), depth);
-        lines = panel.lines_from(line, in_place);
-        panel.prepare(lines, in_place);
-        for (int64_t b = 0; b < blocks; ++b) {
-          const Interval rows{b * block_columns, std::min((b + 1) * block_columns, x.rows)};
-          Sums& block = sums[(i - group.begin) * blocks + b];
-          panel.multiply(x, rows, &next, block);
-          if (lines.end == last) body(i, block, rows);
-        }
-      }
-      line = lines.end;
-    }
-  }
+  const auto call_rows = [](void* context, int64_t panel) {
+    return (*static_cast<const RowsAt*>(context))(panel);
+  };
+  const auto call_body = [](void* context, int64_t panel, Sums& sums, const Interval& rows) {
+    (*static_cast<const Body*>(context))(panel, sums, rows);
+  };
+  // Contexts are only read; C callbacks have no way to say so.
+  PanelProduct(engine, panels, {call_rows, const_cast<RowsAt*>(&rows_at)}, depth, x,
+               {call_body, const_cast<Body*>(&body)})
+      .run();
 }
+
+// Blocks of sums in this thread's scratch.
+Sums* sums_scratch(int64_t blocks);
 
 // A list of pointers to rows, kept in scratch memory by the caller.
 template <class Pointer>

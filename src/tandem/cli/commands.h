@@ -1,0 +1,16 @@
+// The subcommands of the program, one file each. Each adds itself to the command line and runs when
+// chosen; mistakes of the user's come out as InputError.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace tandem::cli {
+
+void add_train(CLI::App& app);
+void add_evaluate(CLI::App& app);
+void add_generate(CLI::App& app);
+void add_compare(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_bench(CLI::App& app);
+
+}  // namespace tandem::cli
