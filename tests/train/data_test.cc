@@ -21,7 +21,7 @@ Dataset::Documents distinct_documents(int count, int tokens) {
 
 // Every token of the sequences of a batch, rows of padding left out: the inputs that count, and the
 // last target.
-void collect(const Batch& batch, std::map<int32_t, int>& count) {
+void collect(const TrainingBatch& batch, std::map<int32_t, int>& count) {
   for (int64_t row = 0; row < batch.sequences; ++row) {
     const int64_t begin = row * batch.sequence_tokens;
     int64_t predicted = 0;
@@ -39,7 +39,7 @@ void collect(const Batch& batch, std::map<int32_t, int>& count) {
   }
 }
 
-bool same(const Batch& a, const Batch& b) {
+bool same(const TrainingBatch& a, const TrainingBatch& b) {
   return a.inputs == b.inputs && a.targets == b.targets && a.weights == b.weights;
 }
 
@@ -91,7 +91,7 @@ TEST(Dataset, HoldOutIsDisjointFromTraining) {
                          {.sequence_tokens = 24, .packing = packing});
       std::map<int32_t, int> train, validation;
       for (int64_t s = 0; s < data.train_sequences(); ++s) collect(data.batch(s, 1), train);
-      for (const Batch& batch : data.validation_batches(3)) collect(batch, validation);
+      for (const TrainingBatch& batch : data.validation_batches(3)) collect(batch, validation);
       EXPECT_FALSE(validation.empty());
       for (const auto& [token, times] : validation) {
         EXPECT_EQ(times, 1);
@@ -126,9 +126,9 @@ TEST(Dataset, BatchIsAPureFunctionOfSeedAndStep) {
   const Dataset a(documents, options), b(documents, options);
   for (int64_t step : {100, 0, 7, 3}) EXPECT_TRUE(same(a.batch(step, 4), b.batch(step, 4)));
   // A batch of four is the four batches of one in a row.
-  const Batch four = a.batch(5, 4);
+  const TrainingBatch four = a.batch(5, 4);
   for (int64_t row = 0; row < 4; ++row) {
-    const Batch one = a.batch(20 + row, 1);
+    const TrainingBatch one = a.batch(20 + row, 1);
     EXPECT_TRUE(std::ranges::equal(one.inputs, std::span(four.inputs).subspan(row * 15, 15)));
   }
 }
@@ -137,7 +137,7 @@ TEST(Dataset, PackedPutsTheEndTokenBetweenDocuments) {
   const Dataset data({{1, 2}, {3}, {}, {4, 5, 6}},
                      {.sequence_tokens = 100, .end_of_text = 99, .hold_out = 0});
   ASSERT_EQ(data.train_sequences(), 1);
-  const Batch batch = data.batch(0, 1);
+  const TrainingBatch batch = data.batch(0, 1);
   const std::vector<int32_t> tokens{1, 2, 99, 3, 99, 4, 5, 6, 99};
   EXPECT_TRUE(std::equal(tokens.begin(), tokens.end() - 1, batch.inputs.begin()));
   EXPECT_TRUE(std::equal(tokens.begin() + 1, tokens.end(), batch.targets.begin()));
@@ -153,7 +153,7 @@ TEST(Dataset, PaddedKeepsADocumentASequence) {
   std::set<std::vector<int32_t>> inputs, targets;
   std::multiset<float> weights;
   for (int64_t s = 0; s < 2; ++s) {
-    const Batch batch = data.batch(s, 1);
+    const TrainingBatch batch = data.batch(s, 1);
     inputs.insert(batch.inputs);
     targets.insert(batch.targets);
     weights.insert(batch.weights.begin(), batch.weights.end());

@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t length = 37;
 
 TrainingBatch random_batch(const ModelConfig& model, int64_t sequences, uint64_t seed) {
-  TrainingBatch batch{.sequences = sequences, .length = length};
+  TrainingBatch batch{.sequences = sequences, .sequence_tokens = length};
   for (int64_t s = 0; s < sequences; ++s) {
     const auto tokens = random_tokens(seed, s, length + 1, model.vocab_size);
     batch.inputs.insert(batch.inputs.end(), tokens.begin(), tokens.end() - 1);

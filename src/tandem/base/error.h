@@ -39,8 +39,8 @@ class WorldError : public std::runtime_error {
 
 }  // namespace tandem
 
-#define TANDEM_CHECK(condition, ...)                                          \
-  do {                                                                        \
-    if (!(condition)) [[unlikely]]                                            \
+#define TANDEM_CHECK(condition, ...)                                                        \
+  do {                                                                                      \
+    if (!(condition)) [[unlikely]]                                                          \
       ::tandem::broken_invariant(__FILE__, __LINE__, #condition, fmt::format(__VA_ARGS__)); \
   } while (false)

@@ -1,6 +1,7 @@
 // Task<T>: a lazy coroutine that is awaited once. Frames come from the memory resource of the first
-// argument (or object) of the coroutine, which must have `std::pmr::memory_resource& frames()`, so a
-// rank that runs the same step again allocates nothing. Not thread safe: a task belongs to a rank.
+// argument (or object) of the coroutine, which must have `std::pmr::memory_resource& frames()`, so
+// a rank that runs the same step again allocates nothing. Not thread safe: a task belongs to a
+// rank.
 #pragma once
 
 #include <concepts>

@@ -4,10 +4,12 @@
 #include "tandem/base/error.h"
 #include "tandem/cli/commands.h"
 
-// Exit status: 0, 1 where the world failed (a full disk, a lost rank), 2 for a mistake of the user's.
+// Exit status: 0, 1 where the world failed (a full disk, a lost rank), 2 for a mistake of the
+// user's.
 int main(int argc, char** argv) {
   CLI::App app{
-      "Tandem runs mixture-of-experts transformers with attention and experts on separate groups of "
+      "Tandem runs mixture-of-experts transformers with attention and experts on separate groups "
+      "of "
       "ranks that keep one pace."};
   app.set_version_flag("--version", "tandem 0.1.0");
   app.require_subcommand(1);

@@ -9,23 +9,27 @@
 
 namespace tandem::cli {
 
-void ModelOptions::add(CLI::App& command) {
+void ModelOptions::add(CLI::App& command, bool with_plan) {
   command.add_option("--model", model, "Model directory: config.json, and weights (safetensors)")
       ->required();
-  command.add_option("--plan", plan,
-                     "Plan file (YAML) or shorthand: single | tp:ranks=N | pp:stages=N | "
-                     "tp-pp:ranks=N,stages=N | ep:ranks=N | ma:attention=N,experts=N[,sequence=N]"
-                     "[,batch=N]; each with micro_batches=, copies=, exchange=heads|sums|replicated")
-      ->capture_default_str();
+  if (with_plan) {
+    command
+        .add_option("--plan", plan,
+                    "Plan file (YAML) or shorthand: single | tp:ranks=N | pp:stages=N | "
+                    "tp-pp:ranks=N,stages=N | ep:ranks=N | ma:attention=N,experts=N[,sequence=N]"
+                    "[,batch=N]; each with micro_batches=, copies=, exchange=heads|sums|replicated")
+        ->capture_default_str();
+    command.add_option("--trace", trace_file, "Write a Chrome/Perfetto trace of all ranks here");
+  }
   command.add_option("--dtype", dtype, "f32 or bf16 (default: that of the weights, f32 if random)");
   command.add_option("--random-weights", random_weights,
                      "Seed of random weights, for a directory that holds a config alone");
   command.add_option("--threads", threads, "Threads of the whole process (default: all cores)");
   command.add_option("--seed", seed, "Seed of everything drawn at random")->capture_default_str();
-  command.add_option("--timeout", timeout_seconds,
-                     "Seconds a rank waits for another before it gives up")
+  command
+      .add_option("--timeout", timeout_seconds,
+                  "Seconds a rank waits for another before it gives up")
       ->capture_default_str();
-  command.add_option("--trace", trace_file, "Write a Chrome/Perfetto trace of all ranks here");
   command.add_option("--json", json_file, "Write the results here (docs/json.md)");
 }
 

@@ -24,7 +24,8 @@ struct ModelOptions {
   double timeout_seconds = 600;
   std::string trace_file, json_file;
 
-  void add(CLI::App& command);
+  // `with_plan`: whether the command runs one plan, chosen by --plan.
+  void add(CLI::App& command, bool with_plan = true);
   int thread_count() const;
   DType weight_dtype(const ModelFiles& files) const;
   WorldSettings world(bool trainable = false) const;

@@ -1,7 +1,7 @@
 // Collectives over a group of ranks, built once for all worlds on Endpoint. In all of them every
-// member calls with the same group and tag; `me` is the caller's index in the group. Rows are divided
-// among members by `parts`, one interval a member, ascending and without gaps.
-// Sums run in group order. Each is direct: at most n - 1 messages out and n - 1 in for each member.
+// member calls with the same group and tag; `me` is the caller's index in the group. Rows are
+// divided among members by `parts`, one interval a member, ascending and without gaps. Sums run in
+// group order. Each is direct: at most n - 1 messages out and n - 1 in for each member.
 #pragma once
 
 #include <memory_resource>
@@ -29,12 +29,13 @@ struct Group {
 Task<> exchange(Endpoint& endpoint, Group group, Tag tag, std::span<const Tensor> outgoing,
                 std::span<const bool> expected, std::span<Tensor> incoming);
 
-// Every member has the rows parts[me] of a tensor; all get the whole. Bytes in: (n-1)/n of the whole.
+// Every member has the rows parts[me] of a tensor; all get the whole. Bytes in: (n-1)/n of the
+// whole.
 Task<Tensor> gather_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,
                          std::span<const Interval> parts, Tensor mine);
 
-// Every member has an addend of all rows; member i gets the sum of rows parts[i], in the dtype of the
-// addends. Bytes in: (n-1)/n of the whole.
+// Every member has an addend of all rows; member i gets the sum of rows parts[i], in the dtype of
+// the addends. Bytes in: (n-1)/n of the whole.
 Task<Tensor> reduce_scatter_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,
                                  std::span<const Interval> parts, Tensor addend);
 

@@ -24,8 +24,8 @@ class Endpoint {
   std::pmr::memory_resource& frames() { return memory_; }
   Recorder& recorder() { return recorder_; }
 
-  // Returns at once; the tensors are held until they have been sent. A lost receiver is not an error
-  // here: whoever waits for the answer learns of it.
+  // Returns at once; the tensors are held until they have been sent. A lost receiver is not an
+  // error here: whoever waits for the answer learns of it.
   void send(int peer, const Tag& tag, Message message);
 
   // co_await endpoint.receive(peer, tag) gives the Message. Throws WorldError naming rank, layer,

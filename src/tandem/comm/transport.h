@@ -49,8 +49,8 @@ class Transport {
   virtual int self() const = 0;
   virtual double now_seconds() const = 0;
 
-  // True: complete already, with its status set, and poll() does not report it. False: under way, and
-  // not to be looked at before poll() reports it.
+  // True: complete already, with its status set, and poll() does not report it. False: under way,
+  // and not to be looked at before poll() reports it.
   [[nodiscard]] virtual bool send(Operation& operation) = 0;
   [[nodiscard]] virtual bool receive(Operation& operation) = 0;
   // Withdraws an operation that poll() has not reported yet; it never will.

@@ -12,13 +12,13 @@
 namespace tandem {
 
 // Every operation there is, once: X(Operation).
-#define TANDEM_OPERATIONS(X)                                                                     \
-  X(Linear) X(LinearInputGradient) X(LinearWeightGradient) X(Experts) X(ExpertsBackward)         \
-  X(Attention) X(AttentionBackward) X(Rotate) X(Norm) X(NormBackward) X(CopyRows) X(AddRows)     \
-  X(Sum) X(AddResidual) X(ResidualBackward) X(Zero) X(FillNormal) X(Route) X(RouteBackward)      \
-  X(RouterLoss)                                                                                 \
-  X(Combine) X(CombineBackward) X(VocabularyStatistics) X(JoinStatistics) X(VocabularyGradient)  \
-  X(Sample) X(AdamW) X(SquaredSum)
+#define TANDEM_OPERATIONS(X)                                                                 \
+  X(Linear)                                                                                  \
+  X(LinearInputGradient) X(LinearWeightGradient) X(Experts) X(ExpertsBackward) X(Attention)  \
+      X(AttentionBackward) X(Rotate) X(Norm) X(NormBackward) X(CopyRows) X(AddRows) X(Sum)   \
+          X(AddResidual) X(ResidualBackward) X(Zero) X(FillNormal) X(Route) X(RouteBackward) \
+              X(RouterLoss) X(Combine) X(CombineBackward) X(VocabularyStatistics)            \
+                  X(JoinStatistics) X(VocabularyGradient) X(Sample) X(AdamW) X(SquaredSum)
 
 class Device {
  public:
@@ -45,7 +45,8 @@ class Device {
 #undef TANDEM_EXECUTE
 };
 
-// Where in the model and the timeline operations belong: each coroutine of a rank has its own track.
+// Where in the model and the timeline operations belong: each coroutine of a rank has its own
+// track.
 class Track {
  public:
   Track(Device& device, Recorder& recorder, Lane lane, int16_t micro_batch = -1)
@@ -62,8 +63,12 @@ class Track {
 
   template <class Operation>
   void run(const Operation& op) const {
-    Span span{.name = Operation::name, .lane = lane_, .backward = backward, .layer = layer,
-              .micro_batch = micro_batch_, .cost = op.cost()};
+    Span span{.name = Operation::name,
+              .lane = lane_,
+              .backward = backward,
+              .layer = layer,
+              .micro_batch = micro_batch_,
+              .cost = op.cost()};
     span.start_seconds = device_->now_seconds();
     device_->execute(op);
     span.end_seconds = device_->now_seconds();

@@ -1,11 +1,13 @@
-// What a device can be asked to do. An operation is a plain struct of views and sizes; a device runs
-// it (device.h). `cost()` is the least work it needs, from shapes alone, the same in every world.
+// What a device can be asked to do. An operation is a plain struct of views and sizes; a device
+// runs it (device.h). `cost()` is the least work it needs, from shapes alone, the same in every
+// world.
 //
-// Conventions. Weights are [out, in], row-major, as in checkpoints; they are read in place, whole or
-// as slices of rows or columns. "Compute type" is the dtype of the weights (f32 or bf16). Sums are
-// kept in f32 and run in index order; the result for a row does not depend, to the last bit, on which
-// rows stand beside it or on which columns are computed with it. Views that an operation writes never
-// overlap views that it reads unless said so. Host arrays (spans) must live until run() returns.
+// Conventions. Weights are [out, in], row-major, as in checkpoints; they are read in place, whole
+// or as slices of rows or columns. "Compute type" is the dtype of the weights (f32 or bf16). Sums
+// are kept in f32 and run in index order; the result for a row does not depend, to the last bit, on
+// which rows stand beside it or on which columns are computed with it. Views that an operation
+// writes never overlap views that it reads unless said so. Host arrays (spans) must live until
+// run() returns.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +33,11 @@ struct RowList {
   std::span<const RowRef> rows;
   int64_t size() const { return static_cast<int64_t>(rows.size()); }
   int64_t cols() const { return sources.empty() ? 0 : sources[0].cols; }
-  int64_t row_bytes() const {
-    return sources.empty() ? 0 : cols() * size_of(sources[0].dtype);
-  }
+  int64_t row_bytes() const { return sources.empty() ? 0 : cols() * size_of(sources[0].dtype); }
 };
 
-// A mask drawn from (seed, stream, step, layer) by RandomSource: element (key of the row, feature) is
-// kept when uniform(key, feature) >= probability, and then scaled by 1 / (1 - probability).
+// A mask drawn from (seed, stream, step, layer) by RandomSource: element (key of the row, feature)
+// is kept when uniform(key, feature) >= probability, and then scaled by 1 / (1 - probability).
 struct Dropout {
   float probability = 0;
   uint64_t seed = 0;
@@ -50,7 +50,8 @@ struct Dropout {
   RandomSource source() const { return {seed, stream, step, layer}; }
 };
 
-// ---- products ------------------------------------------------------------------------------------
+// ---- products
+// ------------------------------------------------------------------------------------
 
 // y[M,N] = x[M,K] weight[N,K]^T (+ bias[1,N]) ; y += ... with accumulate.
 // x has the compute type; y has it or is f32.
@@ -78,16 +79,17 @@ struct LinearWeightGradient {
 
 enum class Activation : uint8_t { silu, gelu, gelu_tanh };
 
-// Matrices of one expert: down[H,F] act(up[F,H] x), or down (act(gate x) * up x) where there is a gate.
+// Matrices of one expert: down[H,F] act(up[F,H] x), or down (act(gate x) * up x) where there is a
+// gate.
 struct ExpertMatrices {
   Tensor gate, up, down;
   int64_t first_feature = 0;  // of its hidden features in the whole expert (dropout)
 };
 
-// A grouped product: rows offsets[e] .. offsets[e+1] of `in` go through expert e. `in.rows` are sorted
-// by expert; row i of the result is written to row i of `out` (compute type).
-// gate, up: pre-activations [P,F] kept for the backward pass; both empty in inference (gate is empty
-// as well for experts without one). Dropout masks the hidden features.
+// A grouped product: rows offsets[e] .. offsets[e+1] of `in` go through expert e. `in.rows` are
+// sorted by expert; row i of the result is written to row i of `out` (compute type). gate, up:
+// pre-activations [P,F] kept for the backward pass; both empty in inference (gate is empty as well
+// for experts without one). Dropout masks the hidden features.
 struct Experts {
   static constexpr const char* name = "experts";
   RowList in, out;
@@ -112,15 +114,16 @@ struct ExpertsBackward {
   Cost cost() const;
 };
 
-// ---- attention -----------------------------------------------------------------------------------
+// ---- attention
+// -----------------------------------------------------------------------------------
 
-// Keys and values are reached in blocks of this many positions; the borders are part of the result's
-// bits (online softmax), so they are fixed: block i holds positions 64 i .. 64 i + 63.
+// Keys and values are reached in blocks of this many positions; the borders are part of the
+// result's bits (online softmax), so they are fixed: block i holds positions 64 i .. 64 i + 63.
 inline constexpr int64_t kv_block_tokens = 64;
 
 // Some query rows of one sequence: consecutive positions, each sees keys at its own and all earlier
-// positions. block_rows[i] is the row of `keys`/`values` that holds position 64 i; the block's other
-// positions follow it.
+// positions. block_rows[i] is the row of `keys`/`values` that holds position 64 i; the block's
+// other positions follow it.
 struct AttentionSequence {
   Interval query_rows;
   int64_t first_position = 0;
@@ -138,8 +141,8 @@ struct AttentionHeads {
 
 // out[M, heads*d] = softmax(scale q k^T) v, causal, never forming the whole score matrix.
 // q, keys, values, out: compute type. logsumexp: f32 [M, heads], of the scaled scores, kept for the
-// backward pass, or empty. Attention dropout masks probabilities: row key = mix(key of the query row,
-// head number), feature = key position.
+// backward pass, or empty. Attention dropout masks probabilities: row key = mix(key of the query
+// row, head number), feature = key position.
 struct Attention {
   static constexpr const char* name = "attention";
   Tensor q, keys, values, out, logsumexp;
@@ -160,8 +163,8 @@ struct AttentionBackward {
   Cost cost() const;
 };
 
-// Rotates pairs (i, i + d/2) of every head of x in place (the "rotate half" form of Llama, Mixtral).
-// rotation: f32 [positions, d], cosines in the first d/2 columns, sines in the rest.
+// Rotates pairs (i, i + d/2) of every head of x in place (the "rotate half" form of Llama,
+// Mixtral). rotation: f32 [positions, d], cosines in the first d/2 columns, sines in the rest.
 // backward = true turns the other way.
 struct Rotate {
   static constexpr const char* name = "rotate";
@@ -172,12 +175,13 @@ struct Rotate {
   Cost cost() const;
 };
 
-// ---- rows ----------------------------------------------------------------------------------------
+// ---- rows
+// ----------------------------------------------------------------------------------------
 
 enum class NormKind : uint8_t { rms, layer };
 
-// y (compute type) = norm(x) * weight (+ bias); x f32. statistics: f32 [M,2] (mean, 1/deviation), kept
-// for the backward pass, or empty.
+// y (compute type) = norm(x) * weight (+ bias); x f32. statistics: f32 [M,2] (mean, 1/deviation),
+// kept for the backward pass, or empty.
 struct Norm {
   static constexpr const char* name = "norm";
   NormKind kind = NormKind::rms;
@@ -186,7 +190,8 @@ struct Norm {
   Cost cost() const;
 };
 
-// dx (f32) += gradient, from dy (f32); dweight, dbias (f32 [1,H]) += sums over the rows `weight_rows` alone.
+// dx (f32) += gradient, from dy (f32); dweight, dbias (f32 [1,H]) += sums over the rows
+// `weight_rows` alone.
 struct NormBackward {
   static constexpr const char* name = "norm backward";
   NormKind kind = NormKind::rms;
@@ -214,7 +219,8 @@ struct AddRows {
   Cost cost() const;
 };
 
-// out = sum of inputs in their order, computed in f32; same shapes, any dtypes; out may be inputs[0].
+// out = sum of inputs in their order, computed in f32; same shapes, any dtypes; out may be
+// inputs[0].
 struct Sum {
   static constexpr const char* name = "sum";
   std::span<const Tensor> inputs;
@@ -244,7 +250,8 @@ struct Zero {
   Cost cost() const;
 };
 
-// x[i,j] = deviation * normal number (first_row + i) * full_cols + first_col + j of stream `source`.
+// x[i,j] = deviation * normal number (first_row + i) * full_cols + first_col + j of stream
+// `source`.
 struct FillNormal {
   static constexpr const char* name = "initialise";
   Tensor x;
@@ -255,11 +262,13 @@ struct FillNormal {
   Cost cost() const;
 };
 
-// ---- routing -------------------------------------------------------------------------------------
+// ---- routing
+// -------------------------------------------------------------------------------------
 
-// probabilities[M,E] = softmax(logits[M,E]); experts[M,k] (i32), largest probability first, the lower
-// number first among equals; weights[M,k] = their probabilities, divided by their sum if normalize;
-// logsumexp[M,1]. All f32 but experts. probabilities and logsumexp may be empty (inference).
+// probabilities[M,E] = softmax(logits[M,E]); experts[M,k] (i32), largest probability first, the
+// lower number first among equals; weights[M,k] = their probabilities, divided by their sum if
+// normalize; logsumexp[M,1]. All f32 but experts. probabilities and logsumexp may be empty
+// (inference).
 struct Route {
   static constexpr const char* name = "route";
   Tensor logits, probabilities, logsumexp, experts, weights;
@@ -267,20 +276,21 @@ struct Route {
   Cost cost() const;
 };
 
-// dlogits[M,E] (f32) from dweights[M,k], plus the auxiliary losses: balance[groups,E] is the gradient
-// of the load-balance loss with respect to a row's probabilities, for the row's group;
+// dlogits[M,E] (f32) from dweights[M,k], plus the auxiliary losses: balance[groups,E] is the
+// gradient of the load-balance loss with respect to a row's probabilities, for the row's group;
 // z_scale * 2 * logsumexp * probabilities is added for the router z-loss.
 struct RouteBackward {
   static constexpr const char* name = "route backward";
   Tensor probabilities, logsumexp, experts, dweights, dlogits;
-  Tensor balance;                       // may be empty
-  std::span<const int32_t> row_group;   // one a row
+  Tensor balance;                      // may be empty
+  std::span<const int32_t> row_group;  // one a row
   float z_scale = 0;
   bool normalize = false;
   Cost cost() const;
 };
 
-// out[0, 0] = sum over `rows` of balance[group] . probabilities, out[0, 1] = of logsumexp squared (f32).
+// out[0, 0] = sum over `rows` of balance[group] . probabilities, out[0, 1] = of logsumexp squared
+// (f32).
 struct RouterLoss {
   static constexpr const char* name = "router loss";
   Tensor probabilities, logsumexp, balance, out;
@@ -317,7 +327,8 @@ struct CombineBackward {
   Cost cost() const;
 };
 
-// ---- vocabulary ----------------------------------------------------------------------------------
+// ---- vocabulary
+// ----------------------------------------------------------------------------------
 
 // For a slice of the vocabulary: statistics[M,3] (f32) = max, sum of exp(logit - max), logit of the
 // target (0 where targets[i] lies outside the slice). targets are columns of the slice.
@@ -328,8 +339,8 @@ struct VocabularyStatistics {
   Cost cost() const;
 };
 
-// Joins the statistics of all slices, in order: loss[M,2] (f32) = logsumexp, -log probability of the
-// target (0 where row_weights[i] is 0).
+// Joins the statistics of all slices, in order: loss[M,2] (f32) = logsumexp, -log probability of
+// the target (0 where row_weights[i] is 0).
 struct JoinStatistics {
   static constexpr const char* name = "join statistics";
   std::span<const Tensor> parts;
@@ -347,9 +358,9 @@ struct VocabularyGradient {
   Cost cost() const;
 };
 
-// temperature 0 takes the largest logit (the lower id among equals). Otherwise: divide by temperature,
-// keep the top_k largest (0: all), then the fewest that reach probability top_p, draw with uniform
-// number (seed, position) of the sampling stream.
+// temperature 0 takes the largest logit (the lower id among equals). Otherwise: divide by
+// temperature, keep the top_k largest (0: all), then the fewest that reach probability top_p, draw
+// with uniform number (seed, position) of the sampling stream.
 struct Sampling {
   float temperature = 0;
   int32_t top_k = 0;
@@ -367,10 +378,11 @@ struct Sample {
   Cost cost() const;
 };
 
-// ---- optimizer -----------------------------------------------------------------------------------
+// ---- optimizer
+// -----------------------------------------------------------------------------------
 
-// AdamW (Loshchilov & Hutter, 2019) on one view: master (f32) is updated and written to weight in the
-// weight's dtype; both may be the same f32 view. gradient is scaled by gradient_scale first.
+// AdamW (Loshchilov & Hutter, 2019) on one view: master (f32) is updated and written to weight in
+// the weight's dtype; both may be the same f32 view. gradient is scaled by gradient_scale first.
 struct AdamW {
   static constexpr const char* name = "adamw";
   Tensor weight, master, first_moment, second_moment, gradient;

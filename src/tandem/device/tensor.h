@@ -98,8 +98,8 @@ struct Tensor {
     return view;
   }
   Tensor slice_cols(const Interval& c) const {
-    TANDEM_CHECK(c.begin >= 0 && c.begin <= c.end && c.end <= cols, "columns {}..{} of {}",
-                 c.begin, c.end, cols);
+    TANDEM_CHECK(c.begin >= 0 && c.begin <= c.end && c.end <= cols, "columns {}..{} of {}", c.begin,
+                 c.end, cols);
     Tensor view = *this;
     view.cols = c.size();
     if (data) view.data = data + c.begin * size_of(dtype);

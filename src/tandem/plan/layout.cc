@@ -65,9 +65,10 @@ void collect_attention(Collector& out, const Stage& stage, const ModelConfig& mo
   else
     out.cols(attention_output, layer, q_features);
   // Where every rank holds every token, the shared expert is divided instead.
-  const Interval shared = stage.exchange == Exchange::replicated
-                              ? part(model.shared_expert_hidden, stage.attention.groups(), place.group)
-                              : Interval{0, model.shared_expert_hidden};
+  const Interval shared =
+      stage.exchange == Exchange::replicated
+          ? part(model.shared_expert_hidden, stage.attention.groups(), place.group)
+          : Interval{0, model.shared_expert_hidden};
   for (const auto kind : {shared_gate, shared_up}) out.rows(kind, layer, shared);
   out.cols(shared_down, layer, shared);
 }
@@ -79,8 +80,9 @@ void collect_experts(Collector& out, const Stage& stage, const ModelConfig& mode
     for (const ExpertReplica& replica : placement[e]) {
       const auto found = std::ranges::find(replica.ranks, local_rank);
       if (found == replica.ranks.end()) continue;
-      const Interval features = part(model.expert_hidden, static_cast<int64_t>(replica.ranks.size()),
-                                     found - replica.ranks.begin());
+      const Interval features =
+          part(model.expert_hidden, static_cast<int64_t>(replica.ranks.size()),
+               found - replica.ranks.begin());
       const int expert = static_cast<int>(e);
       for (const auto kind : {expert_gate, expert_up}) out.rows(kind, layer, features, expert);
       out.cols(expert_down, layer, features, expert);
@@ -116,7 +118,8 @@ std::vector<Region> holdings(const Plan& plan, const ModelConfig& model, int ran
 std::vector<Shard> shards(const Plan& plan, const ModelConfig& model) {
   std::map<ParameterId, std::vector<std::pair<Region, int>>> held;
   for (int rank = 0; rank < plan.ranks(); ++rank)
-    for (const Region& region : holdings(plan, model, rank)) held[region.id].emplace_back(region, rank);
+    for (const Region& region : holdings(plan, model, rank))
+      held[region.id].emplace_back(region, rank);
   std::vector<Shard> result;
   for (const auto& [id, regions] : held) {
     std::set<int64_t> row_borders, col_borders;

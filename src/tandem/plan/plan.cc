@@ -13,17 +13,23 @@ Interval AttentionGrid::head_range(int group) const {
   return {first, first + heads[group]};
 }
 
-int Plan::ranks_per_copy() const {
+namespace {
+
+int highest_rank(const Plan& plan) {
   int highest = -1;
-  for (const Stage& stage : stages) {
+  for (const Stage& stage : plan.stages) {
     for (int rank : stage.attention.ranks) highest = std::max(highest, rank);
     for (const ExpertPlacement& placement : stage.experts)
       for (const auto& replicas : placement)
         for (const ExpertReplica& replica : replicas)
           for (int rank : replica.ranks) highest = std::max(highest, rank);
   }
-  return highest + 1;
+  return highest;
 }
+
+}  // namespace
+
+int Plan::ranks_per_copy() const { return highest_rank(*this) + 1; }
 
 int Plan::homes() const {
   int most = 1;
@@ -48,7 +54,7 @@ void validate_attention(const AttentionGrid& grid, const ModelConfig& model,
     if (grid.heads[g] < 1)
       throw InputError("{}: head group {} has {} heads (the model has {} for {} groups)", where, g,
                        grid.heads[g], model.heads, grid.heads.size());
-  const int sum = std::accumulate(grid.heads.begin(), grid.heads.end(), 0);
+  const int64_t sum = std::accumulate(grid.heads.begin(), grid.heads.end(), int64_t{0});
   if (sum != model.heads)
     throw InputError("{}: head groups hold {} heads, the model has {}", where, sum, model.heads);
   if (grid.batch_shards < 1 || grid.sequence_shards < 1)
@@ -74,8 +80,8 @@ void validate_expert(const std::vector<ExpertReplica>& replicas, int expert,
     if (replica.ranks.empty())
       throw InputError("{}: a replica of expert {} is on no rank", where, expert);
     if (static_cast<int64_t>(replica.ranks.size()) > model.expert_hidden)
-      throw InputError("{}: expert {} has {} hidden features, too few to split over {} ranks", where,
-                       expert, model.expert_hidden, replica.ranks.size());
+      throw InputError("{}: expert {} has {} hidden features, too few to split over {} ranks",
+                       where, expert, model.expert_hidden, replica.ranks.size());
     for (int rank : replica.ranks) {
       if (rank < 0) throw InputError("{}: expert {} on rank {}", where, expert, rank);
       if (!seen.insert(rank).second)
@@ -152,7 +158,7 @@ void validate(const Plan& plan, const ModelConfig& model) {
   if (plan.micro_batches < 1 || plan.micro_batches > 64)
     throw InputError("{}: micro_batches is {}, must be 1 to 64", name, plan.micro_batches);
   if (plan.stages.empty()) throw InputError("{}: no stage", name);
-  if (int64_t{plan.copies} * plan.ranks_per_copy() > most_ranks)
+  if (highest_rank(plan) >= most_ranks / plan.copies)
     throw InputError("{}: more than {} ranks", name, most_ranks);
   int64_t next_layer = 0;
   for (size_t s = 0; s < plan.stages.size(); ++s) {
@@ -163,7 +169,8 @@ void validate(const Plan& plan, const ModelConfig& model) {
                        where, stage.layers.begin, stage.layers.end, next_layer);
     next_layer = stage.layers.end;
     validate_attention(stage.attention, model, where);
-    if (stage.experts.size() != 1 && static_cast<int64_t>(stage.experts.size()) != stage.layers.size())
+    if (stage.experts.size() != 1 &&
+        static_cast<int64_t>(stage.experts.size()) != stage.layers.size())
       throw InputError("{}: {} expert placements for {} layers", where, stage.experts.size(),
                        stage.layers.size());
     for (const ExpertPlacement& placement : stage.experts) {

@@ -2,6 +2,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -11,9 +12,12 @@ namespace tandem {
 
 std::string_view exchange_name(Exchange exchange) {
   switch (exchange) {
-    case Exchange::heads: return "heads";
-    case Exchange::sums: return "sums";
-    case Exchange::replicated: return "replicated";
+    case Exchange::heads:
+      return "heads";
+    case Exchange::sums:
+      return "sums";
+    case Exchange::replicated:
+      return "replicated";
   }
   TANDEM_CHECK(false, "exchange {}", static_cast<int>(exchange));
 }
@@ -65,11 +69,19 @@ void emit_stage(YAML::Emitter& out, const Stage& stage) {
   out << YAML::EndMap;
 }
 
-// Reads fields of one YAML map and complains with the path of the field.
+// Reads fields of one YAML map and complains with the path of the field. A field that is not known
+// is refused: it is a slip of the pen, and its default would be taken in silence.
 class Reader {
  public:
-  Reader(YAML::Node node, std::string where) : node_(std::move(node)), where_(std::move(where)) {
+  Reader(const YAML::Node& node, std::string where, std::initializer_list<std::string_view> known)
+      : node_(node), where_(std::move(where)) {
     if (!node_.IsMap()) throw InputError("{}: expected a map", where_);
+    for (const auto& entry : node_) {
+      const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "";
+      if (std::ranges::find(known, name) == known.end())
+        throw InputError("{}: '{}' is not a field (known: {})", where_, name,
+                         fmt::join(known, ", "));
+    }
   }
   bool has(const char* key) const { return node_[key].IsDefined(); }
   YAML::Node field(const char* key) const {
@@ -116,20 +128,29 @@ ExpertPlacement parse_placement(const YAML::Node& node, const std::string& where
 }
 
 Stage parse_stage(const YAML::Node& node, const std::string& where) {
-  const Reader reader(node, where);
+  const Reader reader(node, where,
+                      {"layers", "exchange", "attention", "experts", "experts_per_layer"});
   Stage stage;
   const auto layers = reader.get<std::vector<int64_t>>("layers");
   if (layers.size() != 2) throw InputError("{}: expected [first, end]", reader.path("layers"));
   stage.layers = {layers[0], layers[1]};
   stage.exchange = parse_exchange(reader.get<std::string>("exchange", "heads"), where);
-  const Reader attention(reader.field("attention"), reader.path("attention"));
+  const Reader attention(reader.field("attention"), reader.path("attention"),
+                         {"heads", "batch_shards", "sequence_shards", "ranks"});
   stage.attention = {.heads = attention.get<std::vector<int>>("heads"),
                      .batch_shards = attention.get<int>("batch_shards", 1),
                      .sequence_shards = attention.get<int>("sequence_shards", 1),
                      .ranks = attention.get<std::vector<int>>("ranks")};
   if (reader.has("experts_per_layer")) {
-    for (const YAML::Node& placement : reader.field("experts_per_layer"))
-      stage.experts.push_back(parse_placement(placement, reader.path("experts_per_layer")));
+    if (reader.has("experts"))
+      throw InputError("{}: both 'experts' and 'experts_per_layer'", where);
+    const YAML::Node by_layer = reader.field("experts_per_layer");
+    const std::string path = reader.path("experts_per_layer");
+    if (!by_layer.IsSequence())
+      throw InputError("{}: expected a list with one placement a layer", path);
+    for (size_t i = 0; i < by_layer.size(); ++i)
+      stage.experts.push_back(parse_placement(
+          by_layer[i], fmt::format("{}, layer {}", path, layers[0] + static_cast<int64_t>(i))));
   } else {
     stage.experts = {parse_placement(reader.field("experts"), reader.path("experts"))};
   }
@@ -157,7 +178,7 @@ Plan parse_plan(const std::string& yaml, const std::string& where) {
   } catch (const YAML::Exception& error) {
     throw InputError("{}, line {}: {}", where, error.mark.line + 1, error.msg);
   }
-  const Reader reader(root, where);
+  const Reader reader(root, where, {"name", "copies", "micro_batches", "stages"});
   Plan plan{.name = reader.get<std::string>("name", where),
             .copies = reader.get<int>("copies", 1),
             .micro_batches = reader.get<int>("micro_batches", 1)};

@@ -39,7 +39,8 @@ class Options {
 
   Exchange exchange(Exchange otherwise) const {
     const auto found = values_.find("exchange");
-    return found == values_.end() ? otherwise : parse_exchange(found->second, "plan '" + text_ + "'");
+    return found == values_.end() ? otherwise
+                                  : parse_exchange(found->second, "plan '" + text_ + "'");
   }
 
  private:
@@ -109,9 +110,11 @@ ExpertPlacement place_experts(int64_t experts, int first_rank, int ranks, int re
   for (int64_t e = 0; e < experts; ++e) {
     // Consecutive experts share a rank; where ranks outnumber experts, each expert has several, as
     // replicas, or as slices where every rank computes its share of every token.
-    const Interval home = ranks > experts ? part(ranks, experts, e) : Interval{e * ranks / experts, 0};
+    const Interval home =
+        ranks > experts ? part(ranks, experts, e) : Interval{e * ranks / experts, 0};
     const int spare = ranks > experts ? static_cast<int>(home.size()) : 1;
-    const int copies = exchange == Exchange::replicated ? replicas : std::max(replicas, spare / split);
+    const int copies =
+        exchange == Exchange::replicated ? replicas : std::max(replicas, spare / split);
     const int slices = exchange == Exchange::replicated ? std::max(split, spare / replicas) : split;
     for (int r = 0; r < std::max(copies, 1); ++r) {
       const int64_t start = ranks > experts ? home.begin + int64_t{r} * slices
@@ -130,8 +133,7 @@ Plan build_plan(const ModelConfig& model, const StageShape& shape, int stages) {
   if (shape.attention_ranks % shards != 0)
     throw InputError("{} attention ranks are not divided by {} batch x {} sequence shards",
                      shape.attention_ranks, shape.batch_shards, shape.sequence_shards);
-  if (stages > model.layers)
-    throw InputError("{} stages for {} layers", stages, model.layers);
+  if (stages > model.layers) throw InputError("{} stages for {} layers", stages, model.layers);
   if (shape.replicas * shape.split > shape.expert_ranks)
     throw InputError("{} replicas x {} slices of an expert need as many ranks, there are {}",
                      shape.replicas, shape.split, shape.expert_ranks);
@@ -149,6 +151,9 @@ Plan build_plan(const ModelConfig& model, const StageShape& shape, int stages) {
     next_rank = std::max(next_rank + shape.attention_ranks, first_expert_rank + shape.expert_ranks);
     plan.stages.push_back(std::move(stage));
   }
+  // A rank left over in the middle is found by validate(), one at the end by counting alone.
+  if (plan.ranks_per_copy() != next_rank)
+    throw InputError("rank {} has nothing to do", plan.ranks_per_copy());
   return plan;
 }
 

@@ -25,18 +25,18 @@ struct Dispatch {
 
 struct LayerActivations {
   // attention
-  Tensor x_before;       // residual stream, f32 [owned, H]
-  Tensor statistics;     // of the norm
-  Tensor rows;           // normed rows of `compute`
-  Tensor q;              // rotated [compute, heads * d]
-  Tensor keys_values;    // [shard, 2 * kv_heads * d], keys rotated
-  Tensor out;            // [compute, heads * d]
-  Tensor logsumexp;      // f32 [compute, heads]
-  Tensor head_rows;      // exchange heads: [owned, all heads * d]
+  Tensor x_before;     // residual stream, f32 [owned, H]
+  Tensor statistics;   // of the norm
+  Tensor rows;         // normed rows of `compute`
+  Tensor q;            // rotated [compute, heads * d]
+  Tensor keys_values;  // [shard, 2 * kv_heads * d], keys rotated
+  Tensor out;          // [compute, heads * d]
+  Tensor logsumexp;    // f32 [compute, heads]
+  Tensor head_rows;    // exchange heads: [owned, all heads * d]
   // experts
-  Tensor x_middle;       // f32 [owned, H]
+  Tensor x_middle;  // f32 [owned, H]
   Tensor expert_statistics;
-  Tensor expert_rows;    // normed [owned, H]
+  Tensor expert_rows;  // normed [owned, H]
   Tensor probabilities, router_logsumexp, experts, weights;
   Tensor served;  // experts, with -1 for what a capacity drops
   Dispatch dispatch;
@@ -52,9 +52,9 @@ struct LayerActivations {
 };
 
 struct ExpertActivations {
-  std::vector<int> sources;   // attention ranks, by index in the grid
-  std::vector<Tensor> rows;   // message from each source
-  std::vector<Tensor> pairs;  // i32 [pairs, Dispatch::pair_words]
+  std::vector<int> sources;     // attention ranks, by index in the grid
+  std::vector<Tensor> rows;     // message from each source
+  std::vector<Tensor> pairs;    // i32 [pairs, Dispatch::pair_words]
   std::vector<RowRef> in, out;  // sorted by expert
   std::vector<uint64_t> keys;
   std::vector<int32_t> offsets;

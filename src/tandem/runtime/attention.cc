@@ -57,11 +57,11 @@ Task<> project_keys_values(Rank& rank, Pass& pass, Track& on, const AttentionPar
                   .bias = w.value_bias,
                   .y = mine.slice_cols({width, 2 * width})});
     if (rank.rotation)
-      on.run(Rotate{.x = keys,
-                    .rotation = rank.rotation,
-                    .positions = std::span(pass.batch.positions)
-                                     .subspan(pass.rows.compute.begin, mine.rows),
-                    .head_dim = rank.model.head_dim});
+      on.run(Rotate{
+          .x = keys,
+          .rotation = rank.rotation,
+          .positions = std::span(pass.batch.positions).subspan(pass.rows.compute.begin, mine.rows),
+          .head_dim = rank.model.head_dim});
   }
   const Tag tag = tag_of(on, MessageKind::attention, 1);
   a.keys_values = co_await gather_rows(rank.endpoint, on, rank.sequence_group(), tag,
@@ -72,11 +72,11 @@ Tensor project_queries(Rank& rank, Pass& pass, Track& on, const AttentionParamet
                        const Tensor& rows) {
   Tensor q = linear(on, rows, w.query, w.query_bias, rank.dtype());
   if (rank.rotation && !q.empty())
-    on.run(Rotate{.x = q,
-                  .rotation = rank.rotation,
-                  .positions =
-                      std::span(pass.batch.positions).subspan(pass.rows.compute.begin, q.rows),
-                  .head_dim = rank.model.head_dim});
+    on.run(Rotate{
+        .x = q,
+        .rotation = rank.rotation,
+        .positions = std::span(pass.batch.positions).subspan(pass.rows.compute.begin, q.rows),
+        .head_dim = rank.model.head_dim});
   return q;
 }
 
@@ -119,16 +119,16 @@ Task<Tensor> attention_block(Rank& rank, Pass& pass, Track& on, LayerActivations
   a.out = on.allocate(a.q.rows, a.q.cols, rank.dtype());
   a.logsumexp = kept(rank, on, a.q.rows, static_cast<int64_t>(rank.kv_head.size()), DType::f32);
   if (!a.q.empty())
-    on.run(Attention{.q = a.q,
-                     .keys = keys,
-                     .values = values,
-                     .out = a.out,
-                     .logsumexp = a.logsumexp,
-                     .sequences = pass.view.sequences,
-                     .heads = heads_of(rank),
-                     .dropout = rank.dropout(RandomStream::attention_dropout,
-                                             rank.model.attention_dropout, on.layer,
-                                             keys_of(pass.batch, pass.rows.compute))});
+    on.run(Attention{
+        .q = a.q,
+        .keys = keys,
+        .values = values,
+        .out = a.out,
+        .logsumexp = a.logsumexp,
+        .sequences = pass.view.sequences,
+        .heads = heads_of(rank),
+        .dropout = rank.dropout(RandomStream::attention_dropout, rank.model.attention_dropout,
+                                on.layer, keys_of(pass.batch, pass.rows.compute))});
 
   if (rank.stage().exchange == Exchange::heads) {
     const Tag tag = tag_of(on, MessageKind::attention, 2);

@@ -36,20 +36,20 @@ Task<Projected> scores_backward(Rank& rank, Pass& pass, Track& on, LayerActivati
   Tensor dkv = on.allocate(a.keys_values.rows, 2 * width, DType::f32);
   if (!dkv.empty()) on.run(Zero{.x = dkv});
   if (!a.q.empty())
-    on.run(AttentionBackward{.q = a.q,
-                             .keys = a.keys_values.slice_cols({0, width}),
-                             .values = a.keys_values.slice_cols({width, 2 * width}),
-                             .out = a.out,
-                             .logsumexp = a.logsumexp,
-                             .dout = dout,
-                             .dq = result.dq,
-                             .dkeys = dkv.slice_cols({0, width}),
-                             .dvalues = dkv.slice_cols({width, 2 * width}),
-                             .sequences = pass.view.sequences,
-                             .heads = heads_of(rank),
-                             .dropout = rank.dropout(RandomStream::attention_dropout,
-                                                     rank.model.attention_dropout, on.layer,
-                                                     keys_of(pass.batch, pass.rows.compute))});
+    on.run(AttentionBackward{
+        .q = a.q,
+        .keys = a.keys_values.slice_cols({0, width}),
+        .values = a.keys_values.slice_cols({width, 2 * width}),
+        .out = a.out,
+        .logsumexp = a.logsumexp,
+        .dout = dout,
+        .dq = result.dq,
+        .dkeys = dkv.slice_cols({0, width}),
+        .dvalues = dkv.slice_cols({width, 2 * width}),
+        .sequences = pass.view.sequences,
+        .heads = heads_of(rank),
+        .dropout = rank.dropout(RandomStream::attention_dropout, rank.model.attention_dropout,
+                                on.layer, keys_of(pass.batch, pass.rows.compute))});
   const Tag tag = tag_of(on, MessageKind::attention, 2);
   Tensor mine = co_await reduce_scatter_rows(rank.endpoint, on, rank.sequence_group(), tag,
                                              pass.rows.sequence_parts, dkv);
@@ -69,8 +69,7 @@ Task<Projected> scores_backward(Rank& rank, Pass& pass, Track& on, LayerActivati
 
 }  // namespace
 
-Task<> attention_backward_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a,
-                                Tensor dx) {
+Task<> attention_backward_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a, Tensor dx) {
   const AttentionParameters& w = rank.weights.layer(on.layer).attention;
   const AttentionParameters& g = rank.gradients.layer(on.layer).attention;
   Tensor dy = on.allocate(dx.rows, dx.cols, rank.dtype());
@@ -91,11 +90,10 @@ Task<> attention_backward_block(Rank& rank, Pass& pass, Track& on, LayerActivati
     on.run(LinearInputGradient{.dy = d.dq, .weight = w.query, .dx = drows});
     on.run(LinearInputGradient{.dy = dk, .weight = w.key, .dx = drows, .accumulate = true});
     on.run(LinearInputGradient{.dy = dv, .weight = w.value, .dx = drows, .accumulate = true});
-    on.run(LinearWeightGradient{
-        .dy = d.dq, .x = a.rows, .dweight = g.query, .dbias = g.query_bias});
-    on.run(LinearWeightGradient{.dy = dk, .x = a.rows, .dweight = g.key, .dbias = g.key_bias});
     on.run(
-        LinearWeightGradient{.dy = dv, .x = a.rows, .dweight = g.value, .dbias = g.value_bias});
+        LinearWeightGradient{.dy = d.dq, .x = a.rows, .dweight = g.query, .dbias = g.query_bias});
+    on.run(LinearWeightGradient{.dy = dk, .x = a.rows, .dweight = g.key, .dbias = g.key_bias});
+    on.run(LinearWeightGradient{.dy = dv, .x = a.rows, .dweight = g.value, .dbias = g.value_bias});
   }
   Tensor dh = co_await to_owners(rank, pass, on, drows, 3);
   if (!dh.empty())

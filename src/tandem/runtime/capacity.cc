@@ -5,8 +5,8 @@
 namespace tandem {
 namespace {
 
-// Tokens that an expert takes of one sequence; 0 where there is no limit. A factor needs a length to
-// be a factor of, so it binds where whole sequences are worked on: in training and evaluation.
+// Tokens that an expert takes of one sequence; 0 where there is no limit. A factor needs a length
+// to be a factor of, so it binds where whole sequences are worked on: in training and evaluation.
 int64_t capacity_of(const Rank& rank, const BatchSequence& sequence) {
   const ModelConfig& model = rank.model;
   if (model.expert_capacity > 0) return model.expert_capacity;
@@ -38,16 +38,16 @@ bool limits(const ModelConfig& model) {
 
 }  // namespace
 
-// Walks through the routing of every sequence of the shard by position, so that what is dropped, and
-// what the balance loss counts, does not depend on how the rows are divided.
+// Walks through the routing of every sequence of the shard by position, so that what is dropped,
+// and what the balance loss counts, does not depend on how the rows are divided.
 Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   const ModelConfig& model = rank.model;
   const bool balance = rank.keeps && model.balance_loss > 0;
   if ((!balance && !limits(model)) || pass.rows.shard.empty()) co_return;
   const Tensor mine = a.experts.slice_rows(pass.rows.mine.shifted(-pass.rows.owned.begin));
   const Tag tag = tag_of(on, MessageKind::attention, 5);
-  const Tensor all = co_await gather_rows(rank.endpoint, on, rank.shard_group(), tag,
-                                          pass.rows.owner_parts, mine);
+  const Tensor all =
+      co_await gather_rows(rank.endpoint, on, rank.shard_group(), tag, pass.rows.owner_parts, mine);
   const std::span<const int32_t> experts = rank.device.integers(all);
   const std::span<const int32_t> own = rank.device.integers(a.experts);
   std::vector<int32_t> served(own.begin(), own.end()), fresh;
@@ -79,9 +79,9 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   if (limits(model)) a.served = rank.device.upload(served, a.experts.rows, model.top_k);
 }
 
-// d loss / d probabilities of a row, for each sequence of the shard: alpha E f_e / (k T) / sequences,
-// where f_e counts the sequence's tokens on expert e (DeepSeek-V2, section 2.2.3); or the same with
-// the whole batch as one sequence.
+// d loss / d probabilities of a row, for each sequence of the shard: alpha E f_e / (k T) /
+// sequences, where f_e counts the sequence's tokens on expert e (DeepSeek-V2, section 2.2.3); or
+// the same with the whole batch as one sequence.
 Tensor balance_factors(Rank& rank, const Pass& pass, Track& on, const LayerActivations& a) {
   const ModelConfig& model = rank.model;
   if (model.balance_loss <= 0) return {};
@@ -101,9 +101,9 @@ Tensor balance_factors(Rank& rank, const Pass& pass, Track& on, const LayerActiv
       const double count = model.balance_per_sequence
                                ? a.sequence_counts[group * experts + e]
                                : static_cast<double>(rank.batch_counts[layer * experts + e]);
-      factors[group * experts + e] = static_cast<float>(
-          model.balance_loss * static_cast<double>(experts) * count /
-          (static_cast<double>(model.top_k) * tokens * tokens * sequences));
+      factors[group * experts + e] =
+          static_cast<float>(model.balance_loss * static_cast<double>(experts) * count /
+                             (static_cast<double>(model.top_k) * tokens * tokens * sequences));
     }
     ++group;
   }

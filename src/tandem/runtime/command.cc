@@ -11,7 +11,7 @@ namespace {
 class Writer {
  public:
   template <class T>
-    requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
   void operator()(const T& value) {
     constexpr size_t words = (sizeof(T) + 3) / 4;
     const size_t at = out.size();
@@ -32,10 +32,8 @@ class Reader {
  public:
   explicit Reader(std::span<const int32_t> words) : words_(words) {}
   template <class T>
-    requires std::is_arithmetic_v<T> || std::is_enum_v<T>
-  void operator()(T& value) {
-    std::memcpy(&value, take((sizeof(T) + 3) / 4), sizeof(T));
-  }
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+  void operator()(T& value) { std::memcpy(&value, take((sizeof(T) + 3) / 4), sizeof(T)); }
   template <class T>
   void operator()(std::vector<T>& values) {
     int32_t size = 0;

@@ -80,13 +80,11 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
       if (!serves(local)) continue;
       const int to = rank.expert_index[local];
       Dispatch::Destination& destination = d.destinations[to];
-      d.terms[term++] = {
-          .row = {to, static_cast<int32_t>(destination.pair_count())}, .slot = slot};
+      d.terms[term++] = {.row = {to, static_cast<int32_t>(destination.pair_count())}, .slot = slot};
       const int64_t batch_row = pass.rows.owned.begin + row;
-      destination.pairs.insert(destination.pairs.end(),
-                               {message_row[to * rows + row], experts[i],
-                                static_cast<int32_t>(keys[row] >> 32),
-                                pass.batch.positions[batch_row]});
+      destination.pairs.insert(destination.pairs.end(), {message_row[to * rows + row], experts[i],
+                                                         static_cast<int32_t>(keys[row] >> 32),
+                                                         pass.batch.positions[batch_row]});
     }
   }
   if (model.shared_expert_hidden > 0)

@@ -50,8 +50,7 @@ void run_experts(Rank& rank, const Track& on, const ExpertParameters& w, ExpertA
   if (a.in.empty()) return;
   const auto pairs = static_cast<int64_t>(a.in.size());
   int64_t features = 0;
-  for (const ExpertMatrices& matrices : w.matrices)
-    features = std::max(features, matrices.up.rows);
+  for (const ExpertMatrices& matrices : w.matrices) features = std::max(features, matrices.up.rows);
   a.up = keep ? on.allocate(pairs, features, rank.dtype()) : Tensor{};
   a.gate = keep && w.matrices[0].gate ? on.allocate(pairs, features, rank.dtype()) : Tensor{};
   on.run(Experts{.in = {.sources = a.rows, .rows = a.in},

@@ -14,11 +14,11 @@ Tensor snapshot(const Rank& rank, const Track& on, const Tensor& x) {
 
 void add_branch(Rank& rank, Pass& pass, Track& on, const Tensor& y, int64_t branch) {
   if (y.empty()) return;
-  on.run(AddResidual{
-      .y = y,
-      .residual = pass.x,
-      .dropout = rank.dropout(RandomStream::hidden_dropout, rank.model.hidden_dropout, branch,
-                              keys_of(pass.batch, pass.rows.owned))});
+  on.run(
+      AddResidual{.y = y,
+                  .residual = pass.x,
+                  .dropout = rank.dropout(RandomStream::hidden_dropout, rank.model.hidden_dropout,
+                                          branch, keys_of(pass.batch, pass.rows.owned))});
 }
 
 }  // namespace

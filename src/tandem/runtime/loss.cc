@@ -41,8 +41,7 @@ Task<> loss(Rank& rank, Pass& pass, Track& on) {
   const int64_t rows = pass.logits.rows;
   const Array<int32_t> targets = local_targets(rank, pass);
   Tensor statistics = on.allocate(rows, 3, DType::f32);
-  on.run(VocabularyStatistics{
-      .logits = pass.logits, .statistics = statistics, .targets = targets});
+  on.run(VocabularyStatistics{.logits = pass.logits, .statistics = statistics, .targets = targets});
 
   const Group group = rank.grid_group();
   Array<Interval> stacked(&rank.frames());
@@ -53,8 +52,7 @@ Task<> loss(Rank& rank, Pass& pass, Track& on) {
   Array<Tensor> slices(&rank.frames());
   for (const Interval& slice : stacked) slices.push_back(all.slice_rows(slice));
   pass.loss = on.allocate(rows, 2, DType::f32);
-  on.run(JoinStatistics{
-      .parts = slices, .row_weights = pass.batch.weights, .loss = pass.loss});
+  on.run(JoinStatistics{.parts = slices, .row_weights = pass.batch.weights, .loss = pass.loss});
   const auto losses = rank.device.floats(pass.loss);
   for (int64_t row = pass.rows.mine.begin; row < pass.rows.mine.end; ++row) {
     pass.loss_sum += double{pass.batch.weights[row]} * losses[2 * row + 1];
@@ -79,13 +77,12 @@ Task<Tensor> loss_backward(Rank& rank, Pass& pass, Track& on) {
   Tensor addend = on.allocate(dlogits.rows, rank.model.hidden_size, DType::f32);
   on.run(LinearInputGradient{.dy = dlogits, .weight = rank.weights.head, .dx = addend});
   co_await rank.head_gate->wait(pass.turn);
-  on.run(LinearWeightGradient{
-      .dy = dlogits, .x = pass.head_rows, .dweight = rank.gradients.head});
+  on.run(LinearWeightGradient{.dy = dlogits, .x = pass.head_rows, .dweight = rank.gradients.head});
   pass.head_rows = {};
 
   const Tag sum_tag = tag_of(on, MessageKind::vocabulary, 1);
-  Tensor dh = co_await reduce_scatter_rows(rank.endpoint, on, rank.grid_group(), sum_tag, parts,
-                                           addend);
+  Tensor dh =
+      co_await reduce_scatter_rows(rank.endpoint, on, rank.grid_group(), sum_tag, parts, addend);
   if (pass.rows.replicated) {
     const Tag gather_tag = tag_of(on, MessageKind::vocabulary, 2);
     dh = co_await gather_rows(rank.endpoint, on, rank.head_group(), gather_tag,

@@ -64,8 +64,8 @@ void RowLayout::build(const Stage& stage, const AttentionPlace& place, Interval 
 
 Interval responsible_rows(const Stage& stage, const AttentionPlace& place,
                           const MicroBatch& batch) {
-  const Interval compute = part(batch.shard_rows(stage, place.batch),
-                                stage.attention.sequence_shards, place.sequence);
+  const Interval compute =
+      part(batch.shard_rows(stage, place.batch), stage.attention.sequence_shards, place.sequence);
   return part(compute, stage.attention.groups(), place.group);
 }
 

@@ -15,8 +15,8 @@ struct BatchSequence {
   const SequenceWork* work = nullptr;
 };
 
-// One row a token; sequences stand in order of their homes, so that every batch shard of every stage
-// is an interval of rows.
+// One row a token; sequences stand in order of their homes, so that every batch shard of every
+// stage is an interval of rows.
 struct MicroBatch {
   int16_t index = 0;
   std::vector<BatchSequence> sequences;
@@ -38,8 +38,8 @@ inline uint64_t token_key(int32_t slot, int64_t position) {
          static_cast<uint64_t>(position);
 }
 
-// How the rows of a batch shard are divided in an attention grid. Sequence shards take equal parts of
-// the shard; within one, each head group is responsible for an equal part of its rows.
+// How the rows of a batch shard are divided in an attention grid. Sequence shards take equal parts
+// of the shard; within one, each head group is responsible for an equal part of its rows.
 struct RowLayout {
   Interval shard;
   Interval compute;  // rows whose attention this rank computes (for its heads)

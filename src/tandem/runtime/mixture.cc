@@ -37,8 +37,8 @@ Message message_to(const Dispatch::Destination& destination, Rank& rank, Track& 
   return message;
 }
 
-// Every expert rank hears from every owner, also when there is nothing for it, so that it knows when
-// it has everything.
+// Every expert rank hears from every owner, also when there is nothing for it, so that it knows
+// when it has everything.
 void dispatch(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   if (pass.rows.owned.empty()) return;
   const Tag tag = tag_of(on, MessageKind::dispatch);
@@ -71,17 +71,20 @@ Tensor shared_expert(Rank& rank, Track& on, const AttentionParameters& w, LayerA
 
 Activation activation_of(const ModelConfig& model) {
   switch (model.activation) {
-    case ExpertActivation::silu: return Activation::silu;
-    case ExpertActivation::gelu: return Activation::gelu;
-    case ExpertActivation::gelu_tanh: return Activation::gelu_tanh;
+    case ExpertActivation::silu:
+      return Activation::silu;
+    case ExpertActivation::gelu:
+      return Activation::gelu;
+    case ExpertActivation::gelu_tanh:
+      return Activation::gelu_tanh;
   }
   TANDEM_CHECK(false, "activation {}", static_cast<int>(model.activation));
 }
 
 Task<Tensor> mixture_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   const AttentionParameters& w = rank.weights.layer(on.layer).attention;
-  a.expert_rows = normed(rank, on, a.x_middle, w.expert_norm, w.expert_norm_bias,
-                         a.expert_statistics);
+  a.expert_rows =
+      normed(rank, on, a.x_middle, w.expert_norm, w.expert_norm_bias, a.expert_statistics);
   route(rank, on, w, a);
   co_await count_routing(rank, pass, on, a);
   plan_dispatch(rank, pass, on.layer, a);

@@ -52,8 +52,8 @@ Tensor sum_rows(Track& on, const LayerActivations& a, std::span<const Tensor> gr
   return sum;
 }
 
-void router_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a,
-                     const Tensor& dweights, const Tensor& drows) {
+void router_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, const Tensor& dweights,
+                     const Tensor& drows) {
   const AttentionParameters& w = rank.weights.layer(on.layer).attention;
   const AttentionParameters& g = rank.gradients.layer(on.layer).attention;
   const Tensor balance = balance_factors(rank, pass, on, a);

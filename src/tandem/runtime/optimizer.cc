@@ -166,7 +166,8 @@ void Optimizer::step() {
   rank_.endpoint.run({&spread, 1});
 }
 
-// In one process the holders' weights are the same memory, and copying them onto themselves is free.
+// In one process the holders' weights are the same memory, and copying them onto themselves is
+// free.
 Task<> Optimizer::spread_weights() {
   const Tag tag = tag_of(track_, MessageKind::gradient, 3);
   for (const Shared& shared : shared_)

@@ -71,9 +71,9 @@ void Rank::make_rotation() {
   std::vector<float> table(model.max_positions * model.head_dim);
   for (int64_t position = 0; position < model.max_positions; ++position)
     for (int64_t i = 0; i < half; ++i) {
-      const double angle =
-          static_cast<double>(position) *
-          std::pow(model.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(model.head_dim));
+      const double angle = static_cast<double>(position) *
+                           std::pow(model.rope_theta, -2.0 * static_cast<double>(i) /
+                                                          static_cast<double>(model.head_dim));
       table[position * model.head_dim + i] = static_cast<float>(std::cos(angle));
       table[position * model.head_dim + half + i] = static_cast<float>(std::sin(angle));
     }
@@ -119,8 +119,8 @@ void Rank::serve() {
       answer.parts[1] = device.allocate(rows, model.vocab_size, DType::f32);
       int64_t row = 0;
       for (const Tensor& logits : reported_logits) {
-        device.execute(CopyRows{.from = logits,
-                                .to = answer.parts[1].slice_rows({row, row + logits.rows})});
+        device.execute(
+            CopyRows{.from = logits, .to = answer.parts[1].slice_rows({row, row + logits.rows})});
         row += logits.rows;
       }
     }
@@ -141,15 +141,20 @@ void Rank::obey() {
                   model.head_dim,
               dtype(), command.slots, command.tokens_per_slot);
         break;
-      case CommandKind::infer: infer(*this); break;
+      case CommandKind::infer:
+        infer(*this);
+        break;
       case CommandKind::release:
         if (cache)
           for (const int32_t slot : command.released) cache->release(slot);
         break;
       case CommandKind::train:
       case CommandKind::evaluate:
-      case CommandKind::gradients: train(*this); break;
-      case CommandKind::stop: break;
+      case CommandKind::gradients:
+        train(*this);
+        break;
+      case CommandKind::stop:
+        break;
     }
   } catch (const std::runtime_error& error) {
     report.failed = 1;

@@ -1,8 +1,8 @@
 // One rank: its part of the plan, of the weights and of the caches, and the program it runs.
 //
-// A step is a set of micro-batches. For each, an attention rank runs one coroutine that walks through
-// the layers, and an expert rank runs another; a rank that is both runs both. While one waits for a
-// message the rank goes on with the next, which is all the scheduling there is.
+// A step is a set of micro-batches. For each, an attention rank runs one coroutine that walks
+// through the layers, and an expert rank runs another; a rank that is both runs both. While one
+// waits for a message the rank goes on with the next, which is all the scheduling there is.
 #pragma once
 
 #include <memory>
@@ -21,20 +21,20 @@ namespace tandem {
 // Where rows of attention stand in keys and values; per micro-batch, the same for all layers.
 struct AttentionView {
   std::vector<AttentionSequence> sequences;
-  std::vector<int32_t> block_rows;   // training: the blocks of all sequences
-  std::vector<int32_t> cache_rows;   // inference: where each row of the shard is stored
+  std::vector<int32_t> block_rows;  // training: the blocks of all sequences
+  std::vector<int32_t> cache_rows;  // inference: where each row of the shard is stored
 };
 
 // One micro-batch on its way through one rank.
 struct Pass {
   MicroBatch batch;
-  int16_t turn = 0;                        // number among the micro-batches that have rows
+  int16_t turn = 0;  // number among the micro-batches that have rows
   RowLayout rows;
   AttentionView view;
-  Tensor x;                                // residual stream f32 [owned, H]
-  std::vector<LayerActivations> layers;    // of the stage; one, reused, in inference
-  std::vector<ExpertActivations> experts;  // likewise
-  Tensor loss;                             // training: f32 [rows, 2], JoinStatistics
+  Tensor x;                                   // residual stream f32 [owned, H]
+  std::vector<LayerActivations> layers;       // of the stage; one, reused, in inference
+  std::vector<ExpertActivations> experts;     // likewise
+  Tensor loss;                                // training: f32 [rows, 2], JoinStatistics
   Tensor head_rows, head_statistics, logits;  // training, last stage
   // Sums over this rank's rows; added up in the order of micro-batches.
   double loss_sum = 0, token_weight = 0, balance_loss = 0, z_loss = 0;
@@ -47,8 +47,8 @@ class Rank {
  public:
   struct Settings {
     double timeout_seconds = 600;
-    bool trainable = false;        // gradients and optimizer state are kept
-    bool shard_optimizer = true;   // over the ranks that share a parameter
+    bool trainable = false;       // gradients and optimizer state are kept
+    bool shard_optimizer = true;  // over the ranks that share a parameter
   };
 
   Rank(const Plan& plan, int rank, ParameterStore& store, Device& device, Transport& transport,
@@ -64,7 +64,9 @@ class Rank {
   const Stage& stage() const { return plan.stages[role.stage]; }
   bool first_stage() const { return role.stage == 0; }
   bool last_stage() const { return role.stage + 1 == static_cast<int>(plan.stages.size()); }
-  int global_rank(int rank_in_copy) const { return role.copy * plan.ranks_per_copy() + rank_in_copy; }
+  int global_rank(int rank_in_copy) const {
+    return role.copy * plan.ranks_per_copy() + rank_in_copy;
+  }
   DType dtype() const { return store.dtype(); }
   LayerActivations& activations(Pass& pass, int64_t layer) const {
     return pass.layers[keeps ? layer - stage().layers.begin : 0];
@@ -108,8 +110,8 @@ class Rank {
   bool keeps = false;   // activations are kept for a backward pass
   bool masks = false;   // dropout is on
   std::vector<Pass> passes;
-  // Where gradients are added up: micro-batches pass in order. By layer of the stage; the vocabulary
-  // has one more of its own.
+  // Where gradients are added up: micro-batches pass in order. By layer of the stage; the
+  // vocabulary has one more of its own.
   std::vector<Turnstile> attention_gates, mixture_gates, expert_gates;
   std::unique_ptr<Turnstile> head_gate, embedding_gate;
   std::vector<int64_t> expert_tokens;  // [layer of the stage][expert] since the last report

@@ -26,8 +26,7 @@ void to_stage(Rank& rank, Pass& pass, Track& on, int stage, const Tensor& x);
 // y of the residual branch, for the owned rows.
 Task<Tensor> attention_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a);
 // Adds to dx, the gradient of the residual stream (f32 [owned, H]).
-Task<> attention_backward_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a,
-                                Tensor dx);
+Task<> attention_backward_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a, Tensor dx);
 void build_view(Rank& rank, Pass& pass);
 AttentionHeads heads_of(const Rank& rank);
 

@@ -53,8 +53,8 @@ Task<Tensor> embed(Rank& rank, Pass& pass, Track& on) {
     lookup.find(pass.batch, owned_rows(rank.stage(), place_of(grid, i), pass.batch), own);
     if (lookup.rows.empty()) continue;
     Message message;
-    message.parts[0] = on.allocate(static_cast<int64_t>(lookup.rows.size()),
-                                   rank.model.hidden_size, rank.dtype());
+    message.parts[0] =
+        on.allocate(static_cast<int64_t>(lookup.rows.size()), rank.model.hidden_size, rank.dtype());
     on.run(CopyRows{
         .from = rank.weights.embedding, .to = message.parts[0], .from_rows = lookup.tokens});
     rank.endpoint.send(rank.global_rank(grid.ranks[i]), tag, std::move(message));
@@ -69,16 +69,15 @@ Task<Tensor> embed(Rank& rank, Pass& pass, Track& on) {
                       .from_rows = lookup.tokens,
                       .to_rows = lookup.rows});
     } else {
-      const Message message =
-          co_await rank.endpoint.receive(rank.global_rank(grid.ranks[i]), tag);
+      const Message message = co_await rank.endpoint.receive(rank.global_rank(grid.ranks[i]), tag);
       on.run(CopyRows{.from = message.parts[0], .to = x, .to_rows = lookup.rows});
     }
   }
   if (rank.weights.position && !x.empty())
-    on.run(AddRows{.from = rank.weights.position,
-                   .to = x,
-                   .from_rows = std::span(pass.batch.positions)
-                                    .subspan(pass.rows.owned.begin, x.rows)});
+    on.run(AddRows{
+        .from = rank.weights.position,
+        .to = x,
+        .from_rows = std::span(pass.batch.positions).subspan(pass.rows.owned.begin, x.rows)});
   co_return x;
 }
 
@@ -108,17 +107,16 @@ Task<> embed_backward(Rank& rank, Pass& pass, Track& on, Tensor dx) {
                      .from_rows = lookup.rows,
                      .to_rows = lookup.tokens});
     } else {
-      const Message message =
-          co_await rank.endpoint.receive(rank.global_rank(grid.ranks[i]), tag);
+      const Message message = co_await rank.endpoint.receive(rank.global_rank(grid.ranks[i]), tag);
       on.run(AddRows{
           .from = message.parts[0], .to = rank.gradients.embedding, .to_rows = lookup.tokens});
     }
   }
   if (rank.gradients.position && !mine.empty())
-    on.run(AddRows{.from = mine,
-                   .to = rank.gradients.position,
-                   .to_rows = std::span(pass.batch.positions)
-                                  .subspan(pass.rows.mine.begin, mine.rows)});
+    on.run(AddRows{
+        .from = mine,
+        .to = rank.gradients.position,
+        .to_rows = std::span(pass.batch.positions).subspan(pass.rows.mine.begin, mine.rows)});
   rank.embedding_gate->pass();
 }
 

@@ -1,5 +1,5 @@
-// Keys and values of the sequences that live on one rank: blocks of kv_block_tokens positions out of
-// memory that is planned once. Sequences are known by their slot.
+// Keys and values of the sequences that live on one rank: blocks of kv_block_tokens positions out
+// of memory that is planned once. Sequences are known by their slot.
 #pragma once
 
 #include <span>
@@ -25,7 +25,9 @@ class KvCache {
     return tables_[slot][position / kv_block_tokens] +
            static_cast<int32_t>(position % kv_block_tokens);
   }
-  const Tensor& keys(int64_t layer) const { return keys_[layer]; }  // counted from the stage's first
+  const Tensor& keys(int64_t layer) const {
+    return keys_[layer];
+  }  // counted from the stage's first
   const Tensor& values(int64_t layer) const { return values_[layer]; }
   int64_t bytes() const;
 

@@ -20,8 +20,8 @@ float half_to_float(uint16_t half) {
   const int fraction = half & 1023;
   float magnitude;
   if (exponent == 31)
-    magnitude = fraction ? std::numeric_limits<float>::quiet_NaN()
-                         : std::numeric_limits<float>::infinity();
+    magnitude =
+        fraction ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
   else if (exponent == 0)
     magnitude = std::ldexp(static_cast<float>(fraction), -24);
   else
@@ -72,8 +72,12 @@ void fill(const Tensor& t, float value, Device& device) {
 
 Tensor view_of(const std::byte* bytes, int64_t rows, int64_t cols, DType dtype) {
   auto* data = const_cast<std::byte*>(bytes);  // a mapped weight is never written
-  return {.storage = StorageRef(new ForeignStorage(data)), .data = data, .dtype = dtype,
-          .rows = rows, .cols = cols, .stride = cols};
+  return {.storage = StorageRef(new ForeignStorage(data)),
+          .data = data,
+          .dtype = dtype,
+          .rows = rows,
+          .cols = cols,
+          .stride = cols};
 }
 
 ParameterStore ParameterStore::load(std::shared_ptr<const ModelFiles> files, DType dtype,

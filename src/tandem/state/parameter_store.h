@@ -10,11 +10,13 @@
 
 namespace tandem {
 
-// Reading is safe from any thread. Writing (training) is for whoever updates a region, between steps.
+// Reading is safe from any thread. Writing (training) is for whoever updates a region, between
+// steps.
 class ParameterStore {
  public:
   // The weights in a model directory, in `dtype`. Used from the mapped file where its dtype and
-  // alignment allow it and they are not to be trained; else copied. InputError where they do not fit.
+  // alignment allow it and they are not to be trained; else copied. InputError where they do not
+  // fit.
   static ParameterStore load(std::shared_ptr<const ModelFiles> files, DType dtype, bool trainable,
                              Device& device);
   // Normal numbers of deviation initializer_range from the seed; norms are 1, biases 0.

@@ -9,34 +9,57 @@ using enum ParameterKind;
 
 Tensor* attention_slot(AttentionParameters& p, ParameterKind kind) {
   switch (kind) {
-    case attention_norm: return &p.norm;
-    case attention_norm_bias: return &p.norm_bias;
-    case query: return &p.query;
-    case query_bias: return &p.query_bias;
-    case key: return &p.key;
-    case key_bias: return &p.key_bias;
-    case value: return &p.value;
-    case value_bias: return &p.value_bias;
-    case attention_output: return &p.output;
-    case attention_output_bias: return &p.output_bias;
-    case expert_norm: return &p.expert_norm;
-    case expert_norm_bias: return &p.expert_norm_bias;
-    case router: return &p.router;
-    case shared_gate: return &p.shared.gate;
-    case shared_up: return &p.shared.up;
-    case shared_down: return &p.shared.down;
-    default: return nullptr;
+    case attention_norm:
+      return &p.norm;
+    case attention_norm_bias:
+      return &p.norm_bias;
+    case query:
+      return &p.query;
+    case query_bias:
+      return &p.query_bias;
+    case key:
+      return &p.key;
+    case key_bias:
+      return &p.key_bias;
+    case value:
+      return &p.value;
+    case value_bias:
+      return &p.value_bias;
+    case attention_output:
+      return &p.output;
+    case attention_output_bias:
+      return &p.output_bias;
+    case expert_norm:
+      return &p.expert_norm;
+    case expert_norm_bias:
+      return &p.expert_norm_bias;
+    case router:
+      return &p.router;
+    case shared_gate:
+      return &p.shared.gate;
+    case shared_up:
+      return &p.shared.up;
+    case shared_down:
+      return &p.shared.down;
+    default:
+      return nullptr;
   }
 }
 
 Tensor* global_slot(RankParameters& p, ParameterKind kind) {
   switch (kind) {
-    case embedding: return &p.embedding;
-    case position: return &p.position;
-    case final_norm: return &p.final_norm;
-    case final_norm_bias: return &p.final_norm_bias;
-    case head: return &p.head;
-    default: return nullptr;
+    case embedding:
+      return &p.embedding;
+    case position:
+      return &p.position;
+    case final_norm:
+      return &p.final_norm;
+    case final_norm_bias:
+      return &p.final_norm_bias;
+    case head:
+      return &p.head;
+    default:
+      return nullptr;
   }
 }
 

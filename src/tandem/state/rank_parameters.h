@@ -1,5 +1,6 @@
 // The parameters of one rank, sorted by where the rank program uses them. The same shape of struct
-// serves the weights and their gradients. A tensor that the rank or the model does not have is empty.
+// serves the weights and their gradients. A tensor that the rank or the model does not have is
+// empty.
 #pragma once
 
 #include <functional>

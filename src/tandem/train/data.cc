@@ -118,7 +118,7 @@ void Dataset::cut(Part& part) const {
     part.begins.push_back(std::min(tokens, part.begins.back() + options_.sequence_tokens + 1));
 }
 
-Batch Dataset::empty_batch(int64_t sequences) const {
+TrainingBatch Dataset::empty_batch(int64_t sequences) const {
   const int64_t length = options_.sequence_tokens;
   const auto size = static_cast<size_t>(sequences * length);
   const int32_t padding = std::max(0, options_.end_of_text);
@@ -126,7 +126,7 @@ Batch Dataset::empty_batch(int64_t sequences) const {
           std::vector<int32_t>(size, padding), std::vector<float>(size, 0.0f)};
 }
 
-void Dataset::place(const Part& part, int64_t sequence, int64_t row, Batch& batch) const {
+void Dataset::place(const Part& part, int64_t sequence, int64_t row, TrainingBatch& batch) const {
   const auto tokens =
       std::span(part.tokens)
           .subspan(part.begins[sequence], part.begins[sequence + 1] - part.begins[sequence]);
@@ -137,9 +137,9 @@ void Dataset::place(const Part& part, int64_t sequence, int64_t row, Batch& batc
   std::fill_n(batch.weights.begin() + offset, predicted, 1.0f);
 }
 
-Batch Dataset::batch(int64_t step, int64_t sequences) const {
+TrainingBatch Dataset::batch(int64_t step, int64_t sequences) const {
   TANDEM_CHECK(step >= 0 && sequences > 0, "step {}, {} sequences", step, sequences);
-  Batch batch = empty_batch(sequences);
+  TrainingBatch batch = empty_batch(sequences);
   for (int64_t row = 0; row < sequences; ++row) {
     const int64_t position = step * sequences + row;
     const int64_t epoch = position / train_.sequences();
@@ -149,9 +149,9 @@ Batch Dataset::batch(int64_t step, int64_t sequences) const {
   return batch;
 }
 
-std::vector<Batch> Dataset::validation_batches(int64_t sequences, int64_t limit) const {
+std::vector<TrainingBatch> Dataset::validation_batches(int64_t sequences, int64_t limit) const {
   TANDEM_CHECK(sequences > 0, "{} sequences", sequences);
-  std::vector<Batch> batches;
+  std::vector<TrainingBatch> batches;
   for (int64_t s = 0; s < validation_.sequences(); ++s) {
     if (s % sequences == 0) {
       if (limit >= 0 && static_cast<int64_t>(batches.size()) == limit) break;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tandem/train/corpus.h"
+#include "tandem/world/engine.h"
 
 namespace tandem {
 
@@ -30,14 +31,6 @@ struct DatasetOptions {
   double hold_out = 0.1;     // share kept for validation
 };
 
-struct Batch {
-  int64_t sequences = 0;
-  int64_t sequence_tokens = 0;
-  std::vector<int32_t> inputs;   // [sequences, sequence_tokens]
-  std::vector<int32_t> targets;  // the token after each input
-  std::vector<float> weights;    // of each target in the loss: 1, or 0 for padding
-};
-
 class Dataset {
  public:
   using Documents = std::vector<std::vector<int32_t>>;
@@ -52,11 +45,11 @@ class Dataset {
                       const DatasetOptions& options);
 
   // The batch of a step (from 0): every sequence once an epoch, in an order drawn anew each epoch.
-  Batch batch(int64_t step, int64_t sequences) const;
+  TrainingBatch batch(int64_t step, int64_t sequences) const;
 
   // All held-out sequences in order, `limit` batches at most (-1: all). The last batch is filled up
   // with sequences of weight 0. Empty where the hold-out is too short for two tokens.
-  std::vector<Batch> validation_batches(int64_t sequences, int64_t limit = -1) const;
+  std::vector<TrainingBatch> validation_batches(int64_t sequences, int64_t limit = -1) const;
 
   int64_t train_sequences() const { return train_.sequences(); }
   int64_t train_tokens() const { return static_cast<int64_t>(train_.tokens.size()); }
@@ -74,8 +67,8 @@ class Dataset {
 
   void append(Part& part, std::span<const int32_t> document) const;
   void cut(Part& part) const;
-  void place(const Part& part, int64_t sequence, int64_t row, Batch& batch) const;
-  Batch empty_batch(int64_t sequences) const;
+  void place(const Part& part, int64_t sequence, int64_t row, TrainingBatch& batch) const;
+  TrainingBatch empty_batch(int64_t sequences) const;
 
   DatasetOptions options_;
   Part train_;

@@ -36,7 +36,8 @@ Task<> ask(Endpoint& endpoint, Device& device, const Command& command, int ranks
 std::vector<Report> Engine::run(const Command& command) {
   if (!failure_.empty()) throw WorldError("the world has stopped: {}", failure_);
   std::vector<Report> reports(plan_.ranks());
-  // Ranks wait for each other for the same time, and tell of it: the controller waits a little more.
+  // Ranks wait for each other for the same time, and tell of it: the controller waits a little
+  // more.
   Endpoint endpoint(world_->controller(), recorder_, 2 * world_->timeout_seconds() + 5);
   Task<> asked =
       ask(endpoint, world_->controller_device(), command, plan_.ranks(), reports, logits_);
@@ -83,9 +84,8 @@ void Engine::place(Command& command) {
     work.copy = place / homes;
     work.home = place % homes;
   }
-  std::ranges::stable_sort(works, {}, [](const SequenceWork& w) {
-    return std::pair(w.copy, w.home);
-  });
+  std::ranges::stable_sort(works, {},
+                           [](const SequenceWork& w) { return std::pair(w.copy, w.home); });
   for (size_t first = 0; first < works.size();) {
     size_t end = first;
     while (end < works.size() && works[end].copy == works[first].copy &&
@@ -156,8 +156,8 @@ TrainingResult Engine::evaluate(const TrainingBatch& batch) {
 
 TrainingResult Engine::run_training(CommandKind kind, const TrainingBatch& batch,
                                     const TrainingStep& step) {
-  if (batch.length > model().max_positions)
-    throw InputError("sequence length {}: the model has {} positions", batch.length,
+  if (batch.sequence_tokens > model().max_positions)
+    throw InputError("sequence length {}: the model has {} positions", batch.sequence_tokens,
                      model().max_positions);
   Command command{.kind = kind, .training = step};
   // The balance loss of the whole batch has to know the whole batch before the first backward pass.
@@ -172,8 +172,8 @@ TrainingResult Engine::run_training(CommandKind kind, const TrainingBatch& batch
           const Interval home = part(micro_batch, homes, h);
           for (int64_t s = home.begin; s < home.end; ++s) {
             const auto slice = [&](const auto& all) {
-              return std::vector(all.begin() + s * batch.length,
-                                 all.begin() + (s + 1) * batch.length);
+              return std::vector(all.begin() + s * batch.sequence_tokens,
+                                 all.begin() + (s + 1) * batch.sequence_tokens);
             };
             command.sequences.push_back({.slot = static_cast<int32_t>(s),
                                          .copy = c,

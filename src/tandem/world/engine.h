@@ -1,5 +1,5 @@
-// The controller's side of a world: turns sequences and batches into commands, and the ranks' reports
-// into results. Used by one thread.
+// The controller's side of a world: turns sequences and batches into commands, and the ranks'
+// reports into results. Used by one thread.
 #pragma once
 
 #include <functional>
@@ -27,16 +27,16 @@ struct Sampled {
   Tensor logits;                // f32 [as many, vocab], where asked for
 };
 
-// Sequences of equal length; arrays [sequences * length].
+// Sequences of equal length; arrays [sequences * sequence_tokens].
 struct TrainingBatch {
-  int64_t sequences = 0, length = 0;
+  int64_t sequences = 0, sequence_tokens = 0;
   std::vector<int32_t> inputs, targets;
   std::vector<float> weights;  // 0 masks a token
 };
 
 struct TrainingResult {
-  double loss = 0;           // mean over counted tokens, without the losses below
-  double balance_loss = 0;   // as added to the loss, summed over layers
+  double loss = 0;          // mean over counted tokens, without the losses below
+  double balance_loss = 0;  // as added to the loss, summed over layers
   double z_loss = 0;
   double gradient_norm = 0;  // before clipping
 };
@@ -49,7 +49,7 @@ class Engine {
 
   const Plan& plan() const { return plan_; }
   const ModelConfig& model() const { return store_.config(); }
-  ParameterStore& store() { return store_; }
+  ParameterStore& store() const { return store_; }
   LocalWorld& world() { return *world_; }
 
   // Slots are numbered 0 .. slots-1; each sequence may have up to tokens_per_slot tokens.

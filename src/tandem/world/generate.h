@@ -21,7 +21,8 @@ struct GenerateTimes {
   int64_t prefill_tokens = 0, decode_tokens = 0, decode_steps = 0;
 };
 
-// Called with each drawn token and the logits behind it (null unless wanted); false ends the sequence.
+// Called with each drawn token and the logits behind it (null unless wanted); false ends the
+// sequence.
 using OnToken = std::function<bool(int32_t sequence, int32_t token, const float* logits)>;
 
 // Slots 0 .. n-1 of the engine, whose memory is planned here. Sequence i draws with seed + i.

@@ -1,4 +1,4 @@
-// The CPU as a device: products through AMX tiles where the processor has them and oneDNN elsewhere,
+// The CPU as a device: products through AMX tiles or bf16 dot products where the processor has them,
 // the rest with Highway. A set number of threads a rank.
 #pragma once
 

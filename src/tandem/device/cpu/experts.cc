@@ -81,7 +81,7 @@ class Forward {
     if (op_.dropout.active()) {
       alignas(64) float row[block_rows];
       for (int64_t i = 0; i < pairs.size(); ++i) {
-        dropout_scales(op_.dropout, pairs.begin + i, features, row);
+        dropout_scales(op_.dropout, pairs.begin + i, features.shifted(w.first_feature), row);
         for (int64_t f = 0; f < features.size(); ++f) scale[f][i] = row[f];
       }
     }

@@ -1,0 +1,152 @@
+#include "tandem/world/generate.h"
+
+#include <charconv>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "tandem/cli/commands.h"
+#include "tandem/cli/model_options.h"
+
+namespace tandem::cli {
+namespace {
+
+struct GenerateOptions {
+  ModelOptions model;
+  std::string prompt, prompt_tokens;
+  std::vector<std::string> stop;
+  GenerateSettings settings;
+};
+
+std::vector<int32_t> parse_tokens(const std::string& list) {
+  std::vector<int32_t> tokens;
+  const char* at = list.data();
+  const char* const end = at + list.size();
+  while (at < end) {
+    int32_t token = 0;
+    const auto [next, error] = std::from_chars(at, end, token);
+    if (error != std::errc() || (next < end && *next != ','))
+      throw InputError("--prompt-tokens {}: expected numbers and commas", list);
+    tokens.push_back(token);
+    at = next + 1;
+  }
+  return tokens;
+}
+
+std::vector<int32_t> prompt_of(const GenerateOptions& o, const ModelConfig& model) {
+  if (o.prompt.empty() == o.prompt_tokens.empty())
+    throw InputError("give either --prompt or --prompt-tokens");
+  std::vector<int32_t> tokens =
+      o.prompt.empty() ? parse_tokens(o.prompt_tokens) : ByteTokenizer().encode(o.prompt);
+  for (const int32_t token : tokens)
+    if (token < 0 || token >= model.vocab_size)
+      throw InputError("token {} of the prompt: the vocabulary has {} entries", token,
+                       model.vocab_size);
+  const int64_t length = static_cast<int64_t>(tokens.size()) + o.settings.new_tokens;
+  if (length > model.max_positions)
+    throw InputError("{} tokens of prompt and --new-tokens {}: the model has {} positions",
+                     tokens.size(), o.settings.new_tokens, model.max_positions);
+  return tokens;
+}
+
+// Prints text as it comes, but holds back what may be the beginning of a stop text.
+class Output {
+ public:
+  explicit Output(const std::vector<std::string>& stops) : stops_(stops) {}
+
+  // False once a stop text has come; it is not printed, nor what follows it.
+  bool add(const std::string& text) {
+    text_ += text;
+    size_t keep = 0;
+    for (const std::string& stop : stops_) {
+      if (const size_t at = text_.find(stop, printed_); at != std::string::npos) {
+        print_to(at);
+        text_.resize(at);
+        return false;
+      }
+      for (size_t n = std::min(stop.size() - 1, text_.size() - printed_); n > keep; --n)
+        if (text_.ends_with(std::string_view(stop).substr(0, n))) keep = n;
+    }
+    print_to(text_.size() - keep);
+    return true;
+  }
+  void finish() { print_to(text_.size()); }
+  const std::string& text() const { return text_; }
+
+ private:
+  void print_to(size_t end) {
+    std::fwrite(text_.data() + printed_, 1, end - printed_, stdout);
+    std::fflush(stdout);
+    printed_ = end;
+  }
+  const std::vector<std::string>& stops_;
+  std::string text_;
+  size_t printed_ = 0;
+};
+
+void check(const GenerateOptions& o) {
+  const Sampling& s = o.settings.sampling;
+  if (o.settings.new_tokens < 1)
+    throw InputError("--new-tokens {}: must be at least 1", o.settings.new_tokens);
+  if (o.settings.prefill_chunk < 1)
+    throw InputError("--prefill-chunk {}: must be at least 1", o.settings.prefill_chunk);
+  if (!(s.temperature >= 0)) throw InputError("--temperature {}: must be 0 or more", s.temperature);
+  if (s.top_k < 0) throw InputError("--top-k {}: must be 0 (all) or more", s.top_k);
+  if (!(s.top_p > 0 && s.top_p <= 1)) throw InputError("--top-p {}: must be in (0, 1]", s.top_p);
+  for (const std::string& stop : o.stop)
+    if (stop.empty()) throw InputError("--stop: an empty text");
+}
+
+void run(GenerateOptions& o) {
+  check(o);
+  const LoadedModel model = load_model(o.model, false);
+  const std::vector<int32_t> prompt = prompt_of(o, model.config());
+  Engine engine(make_plan(o.model.plan, model.config()), *model.store, o.model.world());
+  o.settings.sampling.seed = o.model.seed;
+  o.settings.end_token = static_cast<int32_t>(model.config().eos_token);
+  Output output(o.stop);
+  std::vector<int32_t> drawn;
+  const GenerateTimes times =
+      generate(engine, {&prompt, 1}, o.settings, [&](int32_t, int32_t token, const float*) {
+        drawn.push_back(token);
+        return token == o.settings.end_token || output.add(ByteTokenizer().decode({&token, 1}));
+      });
+  output.finish();
+  const double decode_rate = times.decode_seconds > 0
+                                 ? static_cast<double>(times.decode_tokens) / times.decode_seconds
+                                 : 0;
+  fmt::print(stderr, "\n{} tokens of prompt in {:.3f} s, {} tokens at {:.1f} tokens/s\n",
+             times.prefill_tokens, times.prefill_seconds, drawn.size(), decode_rate);
+  write_trace(o.model, engine);
+  write_json(o.model.json_file, {{"text", output.text()},
+                                 {"tokens", drawn},
+                                 {"prompt_tokens", times.prefill_tokens},
+                                 {"prefill_seconds", times.prefill_seconds},
+                                 {"decode_seconds", times.decode_seconds},
+                                 {"tokens_per_second", decode_rate}});
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app) {
+  CLI::App* command =
+      app.add_subcommand("generate", "Go on with a prompt; the text goes to stdout");
+  const auto o = std::make_shared<GenerateOptions>();
+  o->model.add(*command);
+  command->add_option("--prompt", o->prompt, "Text to go on with");
+  command->add_option("--prompt-tokens", o->prompt_tokens, "The same as numbers: 1,2,3");
+  command->add_option("--new-tokens", o->settings.new_tokens, "At most so many")->required();
+  Sampling& s = o->settings.sampling;
+  command->add_option("--temperature", s.temperature, "0: always the likeliest token")
+      ->capture_default_str();
+  command->add_option("--top-k", s.top_k, "Draw from the k likeliest; 0: all")
+      ->capture_default_str();
+  command->add_option("--top-p", s.top_p, "Draw from the fewest that reach this probability")
+      ->capture_default_str();
+  command->add_option("--stop", o->stop, "End before this text; may be given several times");
+  command
+      ->add_option("--prefill-chunk", o->settings.prefill_chunk, "Tokens of the prompt in one step")
+      ->capture_default_str();
+  command->callback([o] { run(*o); });
+}
+
+}  // namespace tandem::cli

@@ -1,0 +1,33 @@
+// Checkpoints of a training run. A run directory holds
+//   checkpoint-N/   config.json, model.safetensors, optimizer.safetensors, trainer.json after step
+//   N latest          a link to the newest of them config.json, model.safetensors    links into
+//   latest, so that the run directory is a model directory
+// A checkpoint appears whole or not at all: it is written aside, synced and renamed. It does not
+// depend on the plan it was written under.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include "tandem/world/engine.h"
+
+namespace tandem {
+
+struct TrainerState {
+  int64_t step = 0;  // steps done
+  uint64_t seed = 0;
+};
+
+// WorldError where it cannot be written; older checkpoints are then untouched. Keeps the newest
+// two.
+void save_checkpoint(Engine& engine, const TrainerState& state, const std::filesystem::path& run);
+
+// The newest checkpoint of a run directory, if there is one.
+std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& run);
+
+// Fills in the optimizer of an engine whose weights were loaded from the same checkpoint.
+// InputError where the files are not those of this model.
+TrainerState load_optimizer(Engine& engine, const std::filesystem::path& checkpoint);
+
+}  // namespace tandem
