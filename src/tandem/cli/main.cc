@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "tandem/base/error.h"
 #include "tandem/cli/commands.h"
@@ -14,6 +15,9 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "tandem 0.1.0");
   app.require_subcommand(1);
   app.fallthrough(false);
+  app.failure_message([](const CLI::App*, const CLI::Error& error) {
+    return std::string("tandem: ") + error.what() + " (--help tells more)\n";
+  });
   using namespace tandem::cli;
   add_train(app);
   add_evaluate(app);

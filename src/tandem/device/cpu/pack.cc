@@ -133,7 +133,7 @@ void store_transposed(const float (*sums)[block_columns], const Target& to) {
       for (int64_t j = 0; j < 16; ++j) {
         const int64_t at = begin + (pairs ? 2 * j : j);
         in[j] = pairs ? lying[j] : reinterpret_cast<const std::byte*>(sums[at] + first);
-        if (!pairs) continue;
+        if (!pairs || at >= to.cols) continue;  // half a block has no rows behind its last column
         const auto bias = [&](int64_t k) { return to.bias && k < to.cols ? to.bias[k] : 0.0f; };
         round_pairs(sums[at] + first, bias(at), sums[at + 1] + first, bias(at + 1), lying[j]);
       }

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Mistakes get one clear line on stderr and exit status 2, and nothing is written.
+# Usage: errors.sh PROGRAM SOURCE_DIR
+set -u
+tandem=$1 models=$2/configs/models
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+refuses() {  # refuses TEXT_IN_MESSAGE ARGUMENTS...
+  local expected=$1
+  shift
+  "$tandem" "$@" >"$work/out" 2>"$work/err"
+  local status=$?
+  if [ $status -ne 2 ] || ! grep -qF -- "$expected" "$work/err" || [ -s "$work/out" ] ||
+    [ "$(wc -l <"$work/err")" -gt 1 ]; then
+    echo "FAILED: tandem $*: status $status, expected 2 and one line with '$expected', got:"
+    cat "$work/err"
+    failures=$((failures + 1))
+  fi
+}
+
+tiny=$models/ma-64
+random="--random-weights 1"
+generate="generate --model $tiny $random --new-tokens 2 --prompt ab"
+refuses "$work/none" generate --model "$work/none" --prompt a --new-tokens 1
+refuses "has no weights" generate --model "$tiny" --prompt a --new-tokens 1
+refuses "not a number" generate --model "$tiny" --random-weights x1 --prompt a --new-tokens 1
+refuses "dtype 'f64'" $generate --dtype f64
+refuses "neither a file nor" $generate --plan wrong
+refuses "is not an option" $generate --plan tp:rank=2
+refuses "heads" $generate --plan ma:attention=400,experts=1
+refuses "--temperature" $generate --temperature -1
+refuses "--top-p" $generate --top-p 0
+refuses "positions" generate --model "$tiny" $random --prompt a --new-tokens 100000
+refuses "--prompt-tokens" generate --model "$tiny" $random --prompt-tokens 1,x --new-tokens 1
+refuses "vocabulary" generate --model "$tiny" $random --prompt-tokens 99999 --new-tokens 1
+refuses "--data" train --model "$tiny" $random --output "$work/run" --steps 1 --batch 1 --sequence-length 8
+refuses "$work/no.txt" train --model "$tiny" $random --data "$work/no.txt" --output "$work/run" \
+  --steps 1 --batch 1 --sequence-length 8
+refuses "--steps" train --model "$tiny" $random --data "$0" --output "$work/run" \
+  --steps 0 --batch 1 --sequence-length 8
+refuses "--resume" train --model "$tiny" $random --data "$0" --output "$work/run" --resume \
+  --steps 1 --batch 1 --sequence-length 8
+[ ! -e "$work/run" ] || { echo "FAILED: a refused run wrote $work/run"; failures=$((failures + 1)); }
+
+mkdir "$work/broken"
+cp "$tiny/config.json" "$work/broken"
+head -c 100 /dev/urandom >"$work/broken/model.safetensors"
+refuses "model.safetensors" generate --model "$work/broken" --prompt a --new-tokens 1
+echo '{"hidden_size": -4}' >"$work/broken/config.json"
+refuses "config.json" generate --model "$work/broken" --prompt a --new-tokens 1
+[ $failures -eq 0 ] && echo "all refused"
+exit $failures
