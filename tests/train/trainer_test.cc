@@ -147,8 +147,8 @@ TEST_F(Trainer, AnInterruptSavesAndStops) {
   ParameterStore store = fresh(DType::f32);
   Engine engine(make_plan("single", tiny_model()), store, world());
   int asked = 0;
-  const TrainHistory history = train(engine, data(), settings(50), {},
-                                     {.interrupted = [&] { return ++asked == 3; }});
+  const TrainHistory history =
+      train(engine, data(), settings(50), {}, {.interrupted = [&] { return ++asked == 3; }});
   EXPECT_TRUE(history.interrupted);
   EXPECT_EQ(history.steps.size(), 3u);
   EXPECT_EQ(latest_checkpoint(run_)->filename(), "checkpoint-3");

@@ -34,10 +34,9 @@ std::map<ParameterId, std::vector<float>> collect_gradients(Engine& engine) {
   for (int r = 0; r < engine.plan().ranks(); ++r)
     for (const Optimizer::Piece& piece : engine.world().rank(r).optimizer->pieces())
       for (int64_t row = piece.region.rows.begin; row < piece.region.rows.end; ++row)
-        std::memcpy(&result[piece.region.id][row * widths[piece.region.id] +
-                                             piece.region.cols.begin],
-                    piece.gradient.row<float>(row - piece.region.rows.begin),
-                    4 * piece.region.cols.size());
+        std::memcpy(
+            &result[piece.region.id][row * widths[piece.region.id] + piece.region.cols.begin],
+            piece.gradient.row<float>(row - piece.region.rows.begin), 4 * piece.region.cols.size());
   return result;
 }
 
@@ -48,9 +47,9 @@ struct Gradients {
 
 Gradients gradients_of(const std::string& plan, ParameterStore& store, const TrainingBatch& batch,
                        const TrainingStep& step, bool shard_optimizer = true) {
-  Engine engine(make_plan(plan, store.config()), store,
-                {.rank = {.timeout_seconds = 60, .trainable = true,
-                          .shard_optimizer = shard_optimizer}});
+  Engine engine(
+      make_plan(plan, store.config()), store,
+      {.rank = {.timeout_seconds = 60, .trainable = true, .shard_optimizer = shard_optimizer}});
   Gradients result;
   result.losses = engine.gradients(batch, step);
   result.values = collect_gradients(engine);
@@ -93,17 +92,30 @@ TEST_P(EveryPlanTrains, WithTheGradientsOfSingle) {
 
 INSTANTIATE_TEST_SUITE_P(
     Plans, EveryPlanTrains,
-    ::testing::Values("single:micro_batches=3", "tp:ranks=2", "tp:ranks=8", "tp:ranks=5,split=2",
-                      "pp:stages=2", "pp:stages=4,micro_batches=4", "tp-pp:ranks=8,stages=2",
-                      "ep:ranks=2", "ep:ranks=16", "ep:ranks=4,stages=2",
-                      "ma:attention=1,experts=1,micro_batches=2", "ma:attention=8,experts=8",
-                      "ma:attention=8,experts=8,sequence=2,micro_batches=2",
-                      "ma:attention=12,experts=4", "ma:attention=12,experts=4,exchange=sums",
-                      "ma:attention=5,experts=3,micro_batches=4", "ma:attention=3,experts=5",
-                      "ma:attention=1,experts=15", "ma:attention=4,experts=2,batch=2,sequence=2",
-                      "ma:attention=2,experts=3,replicas=2", "ma:attention=2,experts=4,split=2",
-                      "ma:attention=2,experts=2,stages=2,micro_batches=2",
-                      "ma:attention=2,experts=1,copies=2", "tp:ranks=2,copies=2,micro_batches=2"));
+    ::testing::ValuesIn(plans_to_try({"single:micro_batches=3",
+                                      "tp:ranks=2",
+                                      "tp:ranks=8",
+                                      "tp:ranks=5,split=2",
+                                      "pp:stages=2",
+                                      "pp:stages=4,micro_batches=4",
+                                      "tp-pp:ranks=8,stages=2",
+                                      "ep:ranks=2",
+                                      "ep:ranks=16",
+                                      "ep:ranks=4,stages=2",
+                                      "ma:attention=1,experts=1,micro_batches=2",
+                                      "ma:attention=8,experts=8",
+                                      "ma:attention=8,experts=8,sequence=2,micro_batches=2",
+                                      "ma:attention=12,experts=4",
+                                      "ma:attention=12,experts=4,exchange=sums",
+                                      "ma:attention=5,experts=3,micro_batches=4",
+                                      "ma:attention=3,experts=5",
+                                      "ma:attention=1,experts=15",
+                                      "ma:attention=4,experts=2,batch=2,sequence=2",
+                                      "ma:attention=2,experts=3,replicas=2",
+                                      "ma:attention=2,experts=4,split=2",
+                                      "ma:attention=2,experts=2,stages=2,micro_batches=2",
+                                      "ma:attention=2,experts=1,copies=2",
+                                      "tp:ranks=2,copies=2,micro_batches=2"})));
 
 TEST(Training, BalanceOverTheGlobalBatchIsTheSameUnderEveryPlan) {
   ModelConfig model = small_model();
@@ -118,6 +130,9 @@ TEST(Training, BalanceOverTheGlobalBatchIsTheSameUnderEveryPlan) {
 
 // Each parameter kind against central differences of the loss, along random directions.
 TEST(Training, GradientsAgreeWithFiniteDifferences) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "asks about numbers alone";
+#endif
   for (ModelConfig model : {small_model(), paper_model()}) {
     // Steps must not change which experts a token goes to: all of them take part.
     model.experts = model.top_k = 3;
@@ -173,11 +188,16 @@ std::vector<double> loss_curve(const std::string& plan, const ModelConfig& model
 TEST(Training, LossCurvesOfFiftyStepsAgree) {
   ModelConfig model = small_model();
   model.initializer_range = 0.05;
-  const auto expected = loss_curve("single", model, 50);
-  EXPECT_LT(expected.back(), expected.front() - 0.3);
+#ifdef __SANITIZE_THREAD__
+  const int steps = 5;
+#else
+  const int steps = 50;
+#endif
+  const auto expected = loss_curve("single", model, steps);
+  if (steps == 50) EXPECT_LT(expected.back(), expected.front() - 0.3);
   for (const char* plan : {"ma:attention=8,experts=8,sequence=2", "ma:attention=5,experts=3",
                            "tp-pp:ranks=2,stages=2", "ep:ranks=4"}) {
-    const auto actual = loss_curve(plan, model, 50);
+    const auto actual = loss_curve(plan, model, steps);
     for (size_t s = 0; s < expected.size(); ++s)
       EXPECT_NEAR(actual[s], expected[s], 1e-4 * expected[s]) << plan << " step " << s;
   }

@@ -48,6 +48,7 @@ DType ModelOptions::weight_dtype(const ModelFiles& files) const {
 WorldSettings ModelOptions::world(bool trainable) const {
   if (!(timeout_seconds > 0)) throw InputError("--timeout {}: must be positive", timeout_seconds);
   return {.threads = thread_count(),
+          .keep_all_spans = !trace_file.empty(),
           .rank = {.timeout_seconds = timeout_seconds, .trainable = trainable}};
 }
 

@@ -73,12 +73,13 @@ Task<Tensor> columns_to_rows(Endpoint& endpoint, const Track& track, Group group
   const bool expect = !parts[group.me].empty();
   for (int i = 0; i < group.size(); ++i) {
     slots.outgoing[i] = mine.slice_rows(parts[i].shifted(-parts[0].begin));
-    slots.expected_bytes[i] = expect;
+    slots.expected_bytes[i] = expect && !columns[i].empty();
   }
   co_await exchange(endpoint, group, tag, slots.outgoing, slots.expected(), slots.incoming);
   Tensor rows = track.allocate(parts[group.me].size(), columns.back().end, mine.dtype);
   for (int i = 0; expect && i < group.size(); ++i)
-    track.run(CopyRows{.from = slots.incoming[i], .to = rows.slice_cols(columns[i])});
+    if (!columns[i].empty())
+      track.run(CopyRows{.from = slots.incoming[i], .to = rows.slice_cols(columns[i])});
   co_return rows;
 }
 
@@ -87,13 +88,14 @@ Task<Tensor> rows_to_columns(Endpoint& endpoint, const Track& track, Group group
                              Tensor mine) {
   if (group.size() == 1) co_return mine;
   Slots slots(endpoint, group.size());
+  const bool expect = !columns[group.me].empty();
   for (int i = 0; i < group.size(); ++i) {
     slots.outgoing[i] = mine.slice_cols(columns[i]);
-    slots.expected_bytes[i] = !parts[i].empty();
+    slots.expected_bytes[i] = expect && !parts[i].empty();
   }
   co_await exchange(endpoint, group, tag, slots.outgoing, slots.expected(), slots.incoming);
   Tensor all = track.allocate(total_rows(parts), columns[group.me].size(), mine.dtype);
-  for (int i = 0; i < group.size(); ++i)
+  for (int i = 0; expect && i < group.size(); ++i)
     if (!parts[i].empty())
       track.run(CopyRows{.from = slots.incoming[i],
                          .to = all.slice_rows(parts[i].shifted(-parts[0].begin))});

@@ -40,7 +40,7 @@ Task<Tensor> reduce_scatter_rows(Endpoint& endpoint, const Track& track, Group g
                                  std::span<const Interval> parts, Tensor addend);
 
 // Every member has all rows of the columns columns[me]; member i gets the rows parts[i] of all
-// columns. transpose_back is its inverse.
+// columns. rows_to_columns is its inverse.
 Task<Tensor> columns_to_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,
                              std::span<const Interval> parts, std::span<const Interval> columns,
                              Tensor mine);

@@ -87,9 +87,6 @@ class Endpoint {
 class Turnstile {
  public:
   explicit Turnstile(Endpoint& endpoint) : endpoint_(&endpoint) {}
-  // A new round in which micro-batches 0, 1, ... pass once each.
-  void reset() { next_ = 0; }
-
   auto wait(int16_t micro_batch) {
     struct Awaiter {
       Turnstile& gate;

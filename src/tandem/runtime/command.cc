@@ -25,6 +25,13 @@ class Writer {
     out.resize(at + values.size());
     if (!values.empty()) std::memcpy(&out[at], values.data(), 4 * values.size());
   }
+  // Text takes a word for every four bytes.
+  void operator()(std::span<const char> text) {
+    (*this)(static_cast<int32_t>(text.size()));
+    const size_t at = out.size();
+    out.resize(at + (text.size() + 3) / 4);
+    if (!text.empty()) std::memcpy(&out[at], text.data(), text.size());
+  }
   std::vector<int32_t> out;
 };
 
@@ -40,6 +47,12 @@ class Reader {
     (*this)(size);
     values.resize(size);
     if (size > 0) std::memcpy(values.data(), take(size), 4 * values.size());
+  }
+  void operator()(std::string& text) {
+    int32_t size = 0;
+    (*this)(size);
+    const auto* bytes = reinterpret_cast<const char*>(take((size + 3) / 4));
+    text.assign(bytes, size);
   }
 
  private:
@@ -95,19 +108,25 @@ void from_words(std::span<const int32_t> words, Command& command) {
   describe_command(reader, command);
 }
 
-std::vector<int32_t> to_words(const Report& report) {
-  Writer writer;
+void to_words(const Report& report, std::vector<int32_t>& words) {
+  words.clear();
+  Writer writer{std::move(words)};
   describe_report(writer, report);
-  writer(std::vector<int32_t>(report.error.begin(), report.error.end()));
-  return std::move(writer.out);
+  writer(std::span(report.error));
+  words = std::move(writer.out);
 }
 
 void from_words(std::span<const int32_t> words, Report& report) {
   Reader reader(words);
   describe_report(reader, report);
-  std::vector<int32_t> error;
-  reader(error);
-  report.error.assign(error.begin(), error.end());
+  reader(report.error);
+}
+
+void Report::clear() {
+  Report fresh;
+  fresh.slots.swap(slots), fresh.tokens.swap(tokens), fresh.expert_tokens.swap(expert_tokens);
+  *this = std::move(fresh);
+  slots.clear(), tokens.clear(), expert_tokens.clear();
 }
 
 }  // namespace tandem

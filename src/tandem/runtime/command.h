@@ -66,11 +66,13 @@ struct Report {
   double gradient_norm = 0;
   // tokens routed to each [layer][expert] since the last report, by this rank's tokens
   std::vector<int32_t> expert_tokens;
+
+  void clear();  // as new, but for the memory of its arrays
 };
 
 std::vector<int32_t> to_words(const Command& command);
 void from_words(std::span<const int32_t> words, Command& command);
-std::vector<int32_t> to_words(const Report& report);
+void to_words(const Report& report, std::vector<int32_t>& words);  // written over
 void from_words(std::span<const int32_t> words, Report& report);
 
 }  // namespace tandem

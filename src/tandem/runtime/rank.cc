@@ -106,14 +106,14 @@ void Rank::serve() {
     Task<> next = next_command();
     endpoint.run({&next, 1});
     if (command.kind == CommandKind::stop) return;
-    report = {};
+    report.clear();
     reported_logits.clear();
     obey();
     report.expert_tokens.assign(expert_tokens.begin(), expert_tokens.end());
     std::ranges::fill(expert_tokens, 0);
     Message answer;
-    const std::vector<int32_t> words = to_words(report);
-    answer.parts[0] = device.upload(words, 1, static_cast<int64_t>(words.size()));
+    to_words(report, words_);
+    answer.parts[0] = device.upload(words_, 1, static_cast<int64_t>(words_.size()));
     if (!reported_logits.empty()) {
       const auto rows = static_cast<int64_t>(report.tokens.size());
       answer.parts[1] = device.allocate(rows, model.vocab_size, DType::f32);

@@ -127,6 +127,7 @@ class Rank {
   void find_groups();
   void make_rotation();
 
+  std::vector<int32_t> words_;  // of the last report
   std::vector<RowRef> order_;
   friend class RowsInOrder;
   std::vector<int> head_ranks_, sequence_ranks_, shard_ranks_, grid_ranks_;

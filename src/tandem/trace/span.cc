@@ -40,4 +40,8 @@ std::string_view message_kind_name(MessageKind kind) {
   TANDEM_CHECK(false, "message kind {}", static_cast<int>(kind));
 }
 
+void Recorder::forget_older_half() {
+  spans_.erase(spans_.begin(), spans_.begin() + static_cast<std::ptrdiff_t>(spans_.size() / 2));
+}
+
 }  // namespace tandem

@@ -49,19 +49,27 @@ struct Span {
   Cost cost;
 };
 
-// The spans of one rank. Used by the rank's own thread alone; memory is taken in large pieces, so
-// that recording in a decode loop does not allocate once it has run for a while.
+// The spans of one rank, used by the rank's own thread alone. Keeps the newest: when it is full the
+// older half is let go, so that a rank that runs for days neither allocates nor grows.
 class Recorder {
  public:
-  explicit Recorder(int rank) : rank_(rank) { spans_.reserve(1 << 14); }
+  explicit Recorder(int rank) : rank_(rank) { spans_.reserve(capacity); }
 
   int rank() const { return rank_; }
-  void add(const Span& span) { spans_.push_back(span); }
+  void add(const Span& span) {
+    if (spans_.size() == capacity && !keeps_all_) forget_older_half();
+    spans_.push_back(span);
+  }
   const std::vector<Span>& spans() const { return spans_; }
   void clear() { spans_.clear(); }
+  void keep_all() { keeps_all_ = true; }  // for the trace of a whole run
 
  private:
+  static constexpr size_t capacity = 1 << 17;
+  void forget_older_half();
+
   int rank_;
+  bool keeps_all_ = false;
   std::vector<Span> spans_;
 };
 

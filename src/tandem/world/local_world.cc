@@ -15,6 +15,7 @@ LocalWorld::LocalWorld(const Plan& plan, ParameterStore& store, const WorldSetti
   controller_ = hub_.connect(ranks);
   for (int number = 0; number < ranks; ++number) {
     auto& seat = seats_.emplace_back(std::make_unique<Seat>(number));
+    if (settings.keep_all_spans) seat->recorder.keep_all();
     seat->device = make_cpu_device(static_cast<int>(part(settings.threads, ranks, number).size()));
     seat->transport = hub_.connect(number, spin_seconds);
     seat->rank = std::make_unique<Rank>(plan, number, store, *seat->device, *seat->transport,

@@ -12,6 +12,7 @@ namespace tandem {
 
 struct WorldSettings {
   int threads = 1;  // for the whole process, shared out over the ranks; each has at least one
+  bool keep_all_spans = false;  // for the trace of a whole run; else the newest are kept
   Rank::Settings rank;
 };
 

@@ -246,8 +246,11 @@ void run(const Attention& op, int threads) {
   const DType dtype = op.q.dtype;
   TANDEM_CHECK(op.keys.dtype == dtype && op.values.dtype == dtype && op.out.dtype == dtype,
                "attention of {} with keys of {}", dtype_name(dtype), dtype_name(op.keys.dtype));
-  const std::vector<HeadGroup> groups = head_groups(op.heads);
-  const std::vector<AttentionItem> items = attention_items(op.sequences, groups, threads);
+  static thread_local std::vector<HeadGroup> groups;
+  static thread_local std::vector<AttentionItem> shared_items;
+  head_groups(op.heads, groups);
+  attention_items(op.sequences, groups, threads, shared_items);
+  const std::span<const AttentionItem> items = shared_items;  // of this thread, for all of them
   parallel_items(threads, static_cast<int64_t>(items.size()), [&](int64_t i) {
     HWY_DYNAMIC_DISPATCH(attention_item)(op, items[static_cast<size_t>(i)]);
   });

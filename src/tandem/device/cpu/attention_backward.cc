@@ -177,7 +177,8 @@ void run(const AttentionBackward& op, int threads) {
                    op.dq.dtype == op.q.dtype && op.dout.dtype == op.q.dtype,
                "attention gradient of {} in {}", dtype_name(op.q.dtype),
                dtype_name(op.dkeys.dtype));
-  const std::vector<HeadGroup> groups = head_groups(op.heads);
+  std::vector<HeadGroup> groups;
+  head_groups(op.heads, groups);
   parallel_items(threads, static_cast<int64_t>(groups.size()), [&](int64_t g) {
     const HeadGroup& group = groups[static_cast<size_t>(g)];
     const int64_t tile = queries_at_once(group);

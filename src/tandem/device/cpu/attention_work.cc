@@ -4,16 +4,16 @@
 
 namespace tandem::cpu {
 
-std::vector<HeadGroup> head_groups(const AttentionHeads& heads) {
-  std::vector<HeadGroup> groups;
+void head_groups(const AttentionHeads& heads, std::vector<HeadGroup>& groups) {
+  groups.clear();
   for (int64_t head = 0; head < heads.count(); ++head) {
     const int64_t kv_head = heads.kv_head[static_cast<size_t>(head)];
-    auto group = std::find_if(groups.begin(), groups.end(),
-                              [&](const HeadGroup& g) { return g.kv_head == kv_head; });
-    if (group == groups.end()) group = groups.insert(groups.end(), HeadGroup{kv_head, {}});
-    group->heads.push_back(head);
+    if (groups.empty() || groups.back().kv_head != kv_head) {
+      TANDEM_CHECK(groups.empty() || groups.back().kv_head < kv_head, "K/V heads out of order");
+      groups.push_back({kv_head, {head, head}});
+    }
+    ++groups.back().heads.end;
   }
-  return groups;
 }
 
 namespace {
@@ -24,8 +24,9 @@ int64_t queries_at_once(const HeadGroup& group) {
   return std::max<int64_t>(1, rows_at_once / group.size());
 }
 
-std::vector<AttentionItem> attention_items(std::span<const AttentionSequence> sequences,
-                                           std::span<const HeadGroup> groups, int threads) {
+void attention_items(std::span<const AttentionSequence> sequences,
+                     std::span<const HeadGroup> groups, int threads,
+                     std::vector<AttentionItem>& items) {
   int64_t widest = 1, tiles = 0, tile = rows_at_once;
   for (const HeadGroup& group : groups) {
     widest = std::max(widest, group.size());
@@ -37,7 +38,7 @@ std::vector<AttentionItem> attention_items(std::span<const AttentionSequence> se
   const size_t cut =
       (groups.size() + static_cast<size_t>(wanted) - 1) / static_cast<size_t>(wanted);
 
-  std::vector<AttentionItem> items;
+  items.clear();
   for (const AttentionSequence& s : sequences) {
     const int64_t queries = std::min(tile, std::max<int64_t>(1, s.query_rows.size()));
     const size_t fitting =
@@ -52,7 +53,6 @@ std::vector<AttentionItem> attention_items(std::span<const AttentionSequence> se
       }
     }
   }
-  return items;
 }
 
 }  // namespace tandem::cpu

@@ -10,13 +10,14 @@
 
 namespace tandem::cpu {
 
-// Query heads that share a head of keys and values, in order.
+// Query heads that share a head of keys and values: they stand side by side.
 struct HeadGroup {
   int64_t kv_head = 0;
-  std::vector<int64_t> heads;
-  int64_t size() const { return static_cast<int64_t>(heads.size()); }
+  Interval heads;
+  int64_t size() const { return heads.size(); }
 };
-std::vector<HeadGroup> head_groups(const AttentionHeads& heads);
+// Written over; the caller keeps the memory from call to call.
+void head_groups(const AttentionHeads& heads, std::vector<HeadGroup>& groups);
 
 // Rows that share keys and values; a row is one query of one head: query by query, head by head.
 struct GroupRows {
@@ -25,7 +26,7 @@ struct GroupRows {
   Interval queries;  // counted from the sequence's first query row
 
   int64_t count() const { return queries.size() * group->size(); }
-  int64_t head(int64_t i) const { return group->heads[static_cast<size_t>(i % group->size())]; }
+  int64_t head(int64_t i) const { return group->heads.begin + i % group->size(); }
   int64_t query(int64_t i) const { return queries.begin + i / group->size(); }
   int64_t tensor_row(int64_t i) const { return sequence->query_rows.begin + query(i); }
   int64_t key_count() const { return sequence->first_position + queries.end; }
@@ -63,7 +64,9 @@ struct AttentionItem {
   Interval queries;
   GroupRows rows(size_t group) const { return {sequence, &groups[group], queries}; }
 };
-std::vector<AttentionItem> attention_items(std::span<const AttentionSequence> sequences,
-                                           std::span<const HeadGroup> groups, int threads);
+// Written over, like head_groups.
+void attention_items(std::span<const AttentionSequence> sequences,
+                     std::span<const HeadGroup> groups, int threads,
+                     std::vector<AttentionItem>& items);
 
 }  // namespace tandem::cpu

@@ -1,5 +1,5 @@
-// The CPU as a device: products through AMX tiles or bf16 dot products where the processor has them,
-// the rest with Highway. A set number of threads a rank.
+// The CPU as a device: products through AMX tiles or bf16 dot products where the processor has
+// them, the rest with Highway. A set number of threads a rank.
 #pragma once
 
 #include <memory>

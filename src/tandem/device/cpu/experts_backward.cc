@@ -96,8 +96,8 @@ class Backward {
       if (gated) read(op_.gate, gate[i]);
       read(op_.up, up[i]);
       if (op_.dropout.active())
-        dropout_scales(op_.dropout, pairs.begin + i,
-                       features.shifted(weights(task).first_feature), scale[i]);
+        dropout_scales(op_.dropout, pairs.begin + i, features.shifted(weights(task).first_feature),
+                       scale[i]);
     }
     hidden_backward({.activation = op_.activation,
                      .gate = gated ? gate[0] : nullptr,

@@ -1,5 +1,6 @@
-// The kernels behind the CPU device: one overload of cpu::run for each operation, one file a family.
-// All are pure functions of the operation; thread safe as long as what they write is not shared.
+// The kernels behind the CPU device: one overload of cpu::run for each operation, one file a
+// family. All are pure functions of the operation; thread safe as long as what they write is not
+// shared.
 #pragma once
 
 #include "tandem/device/device.h"

@@ -69,8 +69,10 @@ void run(const AdamW& op, int threads) {
                    op.master.rows == op.weight.rows && op.master.cols == op.weight.cols,
                "adamw on {} x {} {}", op.weight.rows, op.weight.cols, dtype_name(op.master.dtype));
   parallel_ranges(useful_threads(threads, op.master.elements()), op.master.rows,
-                  [&](const Interval& rows) { HWY_DYNAMIC_DISPATCH(update)
-                                              (op, rows); });
+                  [&](const Interval& rows) {
+                    HWY_DYNAMIC_DISPATCH(update)
+                    (op, rows);
+                  });
 }
 
 // Pieces of fixed size, added in order, so that the number of threads leaves no trace.

@@ -16,7 +16,7 @@ void parallel_ranges(int threads, int64_t count, const Body& body) {
     if (count > 0) body(Interval{0, count});
     return;
   }
-#pragma omp parallel for num_threads(static_cast<int>(parts)) schedule(static, 1)
+#pragma omp parallel for num_threads(static_cast <int>(parts)) schedule(static, 1)
   for (int64_t i = 0; i < parts; ++i) body(part(count, parts, i));
 }
 

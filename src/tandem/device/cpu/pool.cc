@@ -22,7 +22,7 @@ struct Pool::Block final : Storage {
 // Sizes are 4, 5, 6, 7 times a power of two, from 64 bytes up.
 int Pool::size_class(int64_t bytes) {
   const auto units = static_cast<uint64_t>((bytes + 63) / 64 * 64) / 16;  // >= 4
-  const int exponent = static_cast<int>(std::bit_width(units)) - 3;                        // units in [4, 8) << exponent
+  const int exponent = static_cast<int>(std::bit_width(units)) - 3;  // units in [4, 8) << exponent
   const uint64_t quarter = (units + (uint64_t{1} << exponent) - 1) >> exponent;  // 4 .. 8
   return exponent * 4 + static_cast<int>(quarter - 4);
 }
@@ -55,8 +55,12 @@ Tensor Pool::allocate(int64_t rows, int64_t cols, DType dtype) {
   block->pool = shared_from_this();
   const int64_t now = allocated_.fetch_add(class_bytes(wanted)) + class_bytes(wanted);
   if (now > peak_.load(std::memory_order_relaxed)) peak_.store(now, std::memory_order_relaxed);
-  return {.storage = StorageRef(block), .data = block->bytes(), .dtype = dtype, .rows = rows,
-          .cols = cols, .stride = cols};
+  return {.storage = StorageRef(block),
+          .data = block->bytes(),
+          .dtype = dtype,
+          .rows = rows,
+          .cols = cols,
+          .stride = cols};
 }
 
 void Pool::give_back(Block* block) {

@@ -1,6 +1,6 @@
-// Memory of one rank: blocks of a few sizes that are kept and handed out again, so that a decode step
-// allocates nothing. allocate() is called by the rank's thread; blocks may come back from any thread.
-// The pool outlives its blocks: it is itself counted by them.
+// Memory of one rank: blocks of a few sizes that are kept and handed out again, so that a decode
+// step allocates nothing. allocate() is called by the rank's thread; blocks may come back from any
+// thread. The pool outlives its blocks: it is itself counted by them.
 #pragma once
 
 #include <array>

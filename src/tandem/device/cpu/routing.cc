@@ -5,6 +5,7 @@
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/parallel.h"
 #include "tandem/device/cpu/row_math.h"
+#include "tandem/device/cpu/scratch.h"
 
 namespace tandem::cpu {
 namespace {
@@ -136,14 +137,13 @@ void run(const Route& op, int threads) {
                    op.experts.cols <= op.logits.cols,
                "{} of {} experts from {}", op.experts.cols, op.logits.cols,
                dtype_name(op.logits.dtype));
-  parallel_ranges(
-      useful_threads(threads, op.logits.elements()), op.logits.rows, [&](const Interval& rows) {
-        std::vector<float> buffer(op.probabilities.empty() ? static_cast<size_t>(op.logits.cols)
-                                                           : 0);
-        for (int64_t row = rows.begin; row < rows.end; ++row) {
-          route_row(op, row, buffer.data());
-        }
-      });
+  parallel_ranges(useful_threads(threads, op.logits.elements()), op.logits.rows,
+                  [&](const Interval& rows) {
+                    static thread_local Scratch scratch;
+                    float* const buffer = scratch.get<float>(op.logits.cols);
+                    for (int64_t row = rows.begin; row < rows.end; ++row)
+                      route_row(op, row, buffer);
+                  });
 }
 
 void run(const RouteBackward& op, int threads) {

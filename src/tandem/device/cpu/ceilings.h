@@ -1,0 +1,32 @@
+// What the processor and its memory can do at best, measured: products in registers alone, and
+// reading. Figures of kernels are given as shares of these. For use between operations, since every
+// thread is kept busy.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "tandem/device/tensor.h"
+
+namespace tandem::cpu {
+
+// Multiply-adds of the fastest kind the kernels of gemm.h may use for a dtype, on `threads` threads
+// for about `seconds`. 0 where it is not known how to measure this processor.
+double peak_flops_per_second(DType dtype, int threads, double seconds);
+
+// "AMX tiles", "AVX-512 bf16", "AVX-512", "AVX2" or "".
+const char* peak_instructions(DType dtype);
+
+// Memory that is read over and over; larger than any cache it should be.
+class ReadProbe {
+ public:
+  explicit ReadProbe(int64_t bytes) : memory_(static_cast<size_t>(bytes), std::byte{1}) {}
+  // Each thread reads its own part once.
+  double bytes_per_second(int threads) const;
+
+ private:
+  std::vector<std::byte> memory_;
+};
+
+}  // namespace tandem::cpu
