@@ -6,9 +6,6 @@ set(TANDEM_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-con
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU) # clang, used for fuzzing, has opinions of its own
   list(APPEND TANDEM_WARNINGS -Werror)
 endif()
-if(NOT TANDEM_OPENMP)
-  list(APPEND TANDEM_WARNINGS -Wno-unknown-pragmas)
-endif()
 
 function(tandem_flags target)
   target_compile_options(${target} PRIVATE ${TANDEM_WARNINGS})

@@ -4,9 +4,9 @@
 set -euo pipefail
 
 # A library that draws the charts of the HTML reports, inlined by the program when it writes one.
-chart_packages=()
-# The English text that `make demo` trains on.
-demo_text_packages=()
+chart_packages=(libjs-chart.js)
+# What turns the text that `make demo` downloads into a text file (scripts/demo.sh).
+demo_text_packages=(python3)
 
 packages_of() {
   case "$1" in

@@ -14,13 +14,10 @@ cmake --build "build-$preset" -j "$jobs"
 
 export ASAN_OPTIONS=halt_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/scripts/tsan-suppressions.txt
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 
 runner=()
 if [ "$preset" = tsan ]; then
-  # libgomp is not instrumented, so its threads would look like races: the tsan preset builds our
-  # code without OpenMP, and this keeps oneDNN on the thread that calls it.
-  export OMP_NUM_THREADS=1
   # GCC 12's thread sanitizer cannot place its shadow memory where addresses are drawn with more
   # than 28 bits of randomness (the default of newer kernels).
   if setarch "$(uname -m)" -R true 2> /dev/null; then runner=(setarch "$(uname -m)" -R); fi

@@ -48,7 +48,7 @@ TEST(Attention, AgreesWithReference) {
 
 TEST(Attention, HeadsInAnyOrderShareKeys) {
   Random random(1);
-  expect_reference(random, {.kv_head = {1, 0, 1, 2, 0}, .positions = {{0, 70}, {63, 64}}});
+  expect_reference(random, {.kv_head = {0, 0, 1, 1, 2}, .positions = {{0, 70}, {63, 64}}});
 }
 
 // One row at a time, some rows, some heads, other sequences beside it, more threads: the same bits.

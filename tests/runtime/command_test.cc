@@ -7,6 +7,12 @@
 namespace tandem::test {
 namespace {
 
+std::vector<int32_t> words_of(const Report& report) {
+  std::vector<int32_t> words = {1, 2, 3};  // to be written over
+  to_words(report, words);
+  return words;
+}
+
 TEST(Command, EveryFieldSurvivesTheWords) {
   Command sent{.kind = CommandKind::gradients,
                .slots = int64_t{1} << 40,
@@ -99,7 +105,7 @@ TEST(Report, EveryFieldSurvivesTheWords) {
                     .gradient_norm = std::numeric_limits<double>::infinity(),
                     .expert_tokens = {5, 6, 7}};
   Report read{.error = "old", .slots = {9}};
-  from_words(to_words(sent), read);
+  from_words(words_of(sent), read);
   EXPECT_EQ(read.failed, 1);
   EXPECT_EQ(read.error, sent.error);
   EXPECT_EQ(read.slots, sent.slots);
@@ -109,9 +115,15 @@ TEST(Report, EveryFieldSurvivesTheWords) {
   EXPECT_EQ(read.token_weight, 0.3);
   EXPECT_EQ(read.gradient_norm, std::numeric_limits<double>::infinity());
   EXPECT_EQ(read.expert_tokens, sent.expert_tokens);
-  from_words(to_words(Report{}), read);
+  from_words(words_of(Report{}), read);
   EXPECT_EQ(read.error, "");
   EXPECT_TRUE(read.slots.empty());
+}
+
+TEST(Report, IsAsNewWhenCleared) {
+  Report report{.failed = 1, .error = "old", .slots = {1}, .loss_sum = 2, .expert_tokens = {3}};
+  report.clear();
+  EXPECT_EQ(words_of(report), words_of(Report{}));
 }
 
 TEST(CommandDeathTest, TooFewWordsStopTheProgram) {

@@ -105,7 +105,9 @@ TEST(MicroBatch, HoldsEachOfItsTokensOnce) {
         EXPECT_EQ(batch.positions[row], work.first_position + static_cast<int32_t>(i));
         EXPECT_EQ(batch.keys[row], token_key(work.slot, batch.positions[row]));
       }
-      if (work.sample) EXPECT_EQ(batch.sampled_rows[sampled++], row - 1);
+      if (work.sample) {
+        EXPECT_EQ(batch.sampled_rows[sampled++], row - 1);
+      }
     }
     EXPECT_EQ(sequence, batch.sequences.size());
     EXPECT_EQ(sampled, batch.sampled_rows.size());

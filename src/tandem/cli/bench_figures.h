@@ -21,6 +21,7 @@ struct Figure {
   Ceilings ceilings;         // of all threads, measured before and after
   double bound_seconds = 0;  // the least a run can take: at these ceilings, or as `bound` says
   std::string bound;
+  double outside_share = 0;  // of rank time, spent outside compute spans; whole steps alone
 
   double flops_share() const { return share(cost.flops, ceilings.flops_per_second); }
   double bytes_share() const { return share(cost.bytes, ceilings.bytes_per_second); }

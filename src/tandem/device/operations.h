@@ -133,7 +133,7 @@ struct AttentionSequence {
 
 struct AttentionHeads {
   int64_t head_dim = 0;
-  std::span<const int32_t> kv_head;  // for each query head: its head's index in keys/values
+  std::span<const int32_t> kv_head;  // for each query head: its head in keys/values; ascending
   int64_t first_head = 0;            // number of query head 0 in the whole model (dropout)
   float scale = 1;
   int64_t count() const { return static_cast<int64_t>(kv_head.size()); }

@@ -83,9 +83,9 @@ Tensor view_of(const std::byte* bytes, int64_t rows, int64_t cols, DType dtype) 
 ParameterStore ParameterStore::load(std::shared_ptr<const ModelFiles> files, DType dtype,
                                     bool trainable, Device& device) {
   ParameterStore store(files->config(), dtype);
-  store.files_ = files;
-  for (const Parameter& p : parameters(files->config())) {
-    const StoredTensor& stored = files->find(p);
+  store.files_ = std::move(files);
+  for (const Parameter& p : parameters(store.config())) {
+    const StoredTensor& stored = store.files_->find(p);
     Tensor& tensor = store.tensors_[p.id];
     if (!trainable && usable_in_place(stored, dtype)) {
       tensor = view_of(stored.data, p.rows, p.cols, dtype);
@@ -93,7 +93,7 @@ ParameterStore ParameterStore::load(std::shared_ptr<const ModelFiles> files, DTy
     } else {
       tensor = device.allocate(p.rows, p.cols, dtype);
       copy_stored(stored, tensor, device);
-      files->release_pages(stored);
+      store.files_->release_pages(stored);
       store.copied_bytes_ += tensor.bytes();
     }
   }

@@ -63,7 +63,7 @@ Tensor* global_slot(RankParameters& p, ParameterKind kind) {
   }
 }
 
-void put_expert(ExpertParameters& p, const Region& region, Tensor tensor) {
+void put_expert(ExpertParameters& p, const Region& region, const Tensor& tensor) {
   const auto at = std::ranges::lower_bound(p.experts, region.id.expert);
   const auto index = at - p.experts.begin();
   if (at == p.experts.end() || *at != region.id.expert) {
@@ -92,7 +92,7 @@ RankParameters arrange(const std::vector<Region>& held, const ModelConfig& model
     }
     LayerParameters& layer = result.by_layer[region.id.layer - layers.begin];
     if (region.id.expert >= 0)
-      put_expert(layer.experts, region, std::move(tensor));
+      put_expert(layer.experts, region, tensor);
     else
       *attention_slot(layer.attention, region.id.kind) = std::move(tensor);
   }
