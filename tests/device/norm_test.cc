@@ -90,7 +90,7 @@ TEST(NormBackward, AgreesWithDifferences) {
                           c.op.x,
                           c.op.weight,
                           c.op.statistics,
-                          random_matrix(random, rows, cols, dtype),
+                          random_matrix(random, rows, cols, DType::f32),
                           random_matrix(random, rows, cols, DType::f32),
                           random_matrix(random, 1, cols, DType::f32),
                           random_matrix(random, 1, cols, DType::f32),

@@ -11,7 +11,7 @@ namespace tandem::cli {
 namespace {
 
 constexpr int64_t probe_bytes = int64_t{5} << 28;  // 1.25 GiB: larger than a large L3
-constexpr double peak_seconds = 0.03;
+constexpr double peak_seconds = 0.06;
 
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -84,8 +84,8 @@ Table figures_table(const std::vector<Figure>& figures, const std::string& secti
                {"memory"},
                {"of it"},
                {"of its bound"},
-               {"outside kernels"},
-               {"bound", Align::left}});
+               {"idle"},
+               {"bound set by", Align::left}});
   for (const Figure& f : figures) {
     if (f.section != section) continue;
     table.add_row({f.name, format_seconds(f.seconds),

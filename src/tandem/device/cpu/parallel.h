@@ -7,9 +7,10 @@
 
 namespace tandem::cpu {
 
-// Runs body(context, i) for i in [0, count), on this thread and up to threads - 1 others that belong
-// to it. Pieces are claimed one by one, so that a thread which the system lets wait holds up nothing
-// but the piece it has begun. Returns when all are done. body must not throw, nor call this again.
+// Runs body(context, i) for i in [0, count), on this thread and up to threads - 1 others that
+// belong to it. Pieces are claimed one by one, so that a thread which the system lets wait holds up
+// nothing but the piece it has begun. Returns when all are done. body must not throw, nor call this
+// again.
 void run_pieces(int threads, int64_t count, void (*body)(const void* context, int64_t i),
                 const void* context);
 
