@@ -90,6 +90,8 @@ Loop loop_for(DType dtype) {
   return {};
 }
 
+constexpr int64_t pieces_a_thread = 16;
+
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -125,13 +127,14 @@ const char* peak_instructions(DType dtype) { return loop_for(dtype).instructions
 double peak_flops_per_second(DType dtype, int threads, double seconds) {
   const Loop loop = loop_for(dtype);
   if (!loop.run) return 0;
-  // A first guess at the rounds, then as many as fill the time.
-  int64_t rounds = 10'000;
+  // A first guess at the rounds, then as many as fill the time; dealt out as kernels deal out work.
+  const int64_t pieces = threads * pieces_a_thread;
+  int64_t rounds = 1000;
   for (int trial = 0;; ++trial) {
     const double start = now_seconds();
-    parallel_ranges(threads, threads, [&](const Interval&) { loop.run(rounds); });
+    parallel_items(threads, pieces, [&](int64_t) { loop.run(rounds); });
     const double taken = std::max(1e-7, now_seconds() - start);
-    if (trial > 0) return loop.flops * static_cast<double>(rounds * threads) / taken;
+    if (trial > 0) return loop.flops * static_cast<double>(rounds * pieces) / taken;
     rounds = std::max(rounds, static_cast<int64_t>(static_cast<double>(rounds) * seconds / taken));
   }
 }
@@ -147,13 +150,11 @@ ReadProbe::ReadProbe(int64_t bytes) : bytes_(bytes) {
 }
 
 double ReadProbe::bytes_per_second(int threads) const {
-  constexpr int64_t piece = 4096;
-  const int64_t pieces = bytes_ / piece;
+  const int64_t pieces = threads * pieces_a_thread;
+  const int64_t piece = bytes_ / pieces / 4096 * 4096;
   const auto read = __builtin_cpu_supports("avx512f") ? read_avx512 : read_sse2;
   const double start = now_seconds();
-  parallel_ranges(threads, pieces, [&](const Interval& part) {
-    read(memory_.get() + part.begin * piece, part.size() * piece);
-  });
+  parallel_items(threads, pieces, [&](int64_t i) { read(memory_.get() + i * piece, piece); });
   return static_cast<double>(pieces * piece) / (now_seconds() - start);
 }
 
