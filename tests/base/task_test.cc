@@ -88,12 +88,19 @@ TEST(Task, AwaitsOthersAndReturnsTheirFrames) {
   EXPECT_EQ(owner.out, 0);
 }
 
-// Control passes from a task to the one that awaits it without growing the stack.
+// Control passes from a task to the one that awaits it without growing the stack. It does grow
+// under sanitizers, whose code makes no tail calls.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr int awaits = 1000;
+#else
+constexpr int awaits = 300000;
+#endif
+
 TEST(Task, AwaitingInALoopUsesNoStack) {
   Owner owner;
-  Task<int64_t> task = loop(owner, 300000);
+  Task<int64_t> task = loop(owner, awaits);
   task.handle().resume();
-  EXPECT_EQ(task.result(), int64_t{300000} * 299999 / 2);
+  EXPECT_EQ(task.result(), int64_t{awaits} * (awaits - 1) / 2);
   EXPECT_EQ(owner.most, 2);
 }
 
