@@ -12,6 +12,7 @@
 namespace tandem {
 
 // Every operation there is, once: X(Operation).
+// clang-format off
 #define TANDEM_OPERATIONS(X)                                                                     \
   X(Linear)                                                                                      \
   X(LinearInputGradient)                                                                         \
@@ -22,6 +23,7 @@ namespace tandem {
           X(Route) X(RouteBackward) X(RouterLoss) X(Combine) X(CombineBackward)                  \
               X(VocabularyStatistics) X(JoinStatistics) X(VocabularyGradient) X(Sample) X(AdamW) \
                   X(SquaredSum)
+// clang-format on
 
 class Device {
  public:
