@@ -31,7 +31,9 @@ class StepBench {
   void add_work(Figure& figure, Engine& engine, int64_t steps, const TimeWindow& window,
                 const Ceilings& rank_ceilings) const;
   WorldSettings world(bool trainable) const {
-    return {.threads = bench_.settings().threads, .rank = {.trainable = trainable}};
+    return {.threads = bench_.settings().threads,
+            .keep_all_spans = true,
+            .rank = {.trainable = trainable}};
   }
 
   Bench& bench_;

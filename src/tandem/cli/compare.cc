@@ -34,6 +34,7 @@ void check(const CompareOptions& o, const ModelConfig& model) {
                      o.prompt_tokens, o.new_tokens, model.max_positions);
   if (!o.history.empty() && o.html.empty())
     throw InputError("--history: is for the report, give --html FILE as well");
+  if (!o.history.empty()) check_history(o.history);
 }
 
 // All plans are looked at before any is run.

@@ -137,13 +137,10 @@ void add_bars(HtmlReport& html, std::span<const PlanResult> results) {
                        [](const auto& r) { return 100 * r.decode.attention.utilisation; }),
                   bars("expert ranks compute", results,
                        [](const auto& r) { return 100 * r.decode.expert.utilisation; }),
-                  bars("a message is under way or waited for", results,
+                  bars("communication", results,
                        [](const auto& r) { return 100 * r.communication_share; }),
                   bars("ranks wait", results,
                        [](const auto& r) { return 100 * r.decode.waiting.mean; })}});
-  html.paragraph(
-      "A message that travels while its receiver computes costs nothing, so communication may be "
-      "large where waiting is small.");
 }
 
 void add_timelines(HtmlReport& html, std::span<const PlanResult> results) {
@@ -178,7 +175,49 @@ std::string model_text(const CompareReport& report, const ModelConfig& m, DType 
       m.heads, m.kv_heads, m.experts, m.top_k);
 }
 
+// The table of the terminal is too wide for a page: speed here, what it costs beneath.
+Table speed_table(std::span<const PlanResult> results) {
+  Table table({{"plan", Align::left},
+               {"ranks"},
+               {"tokens/s"},
+               {"time/token"},
+               {"prefill tokens/s"},
+               {"against the first"}});
+  for (const PlanResult& r : results)
+    table.add_row(
+        {r.name, std::to_string(r.ranks()), format_number(r.tokens_per_second()),
+         format_seconds(r.tpot_seconds()), format_number(r.prefill_tokens_per_second()),
+         fmt::format("{:.2f} x", r.tokens_per_second() / results.front().tokens_per_second())});
+  return table;
+}
+
+Table use_table(std::span<const PlanResult> results) {
+  Table table({{"plan", Align::left},
+               {"attention busy"},
+               {"experts busy"},
+               {"communication"},
+               {"waiting"},
+               {"largest rank"}});
+  for (const PlanResult& r : results)
+    table.add_row({r.name, format_share(r.decode.attention.utilisation),
+                   format_share(r.decode.expert.utilisation), format_share(r.communication_share),
+                   format_share(r.decode.waiting.mean),
+                   format_bytes(static_cast<double>(largest_rank_bytes(r)))});
+  return table;
+}
+
+Table exactness_table(std::span<const PlanResult> results) {
+  Table table({{"plan", Align::left}, {"same tokens"}, {"logits differ by"}});
+  for (const PlanResult& r : results)
+    table.add_row(
+        {r.name, r.same_tokens ? "yes" : "no",
+         r.max_relative_error == 0 ? "nothing: the same bits" : error_text(r.max_relative_error)});
+  return table;
+}
+
 }  // namespace
+
+void check_history(const std::string& file) { read_history(file); }
 
 double expert_load_max_over_mean(const PlanResult& result, const ModelConfig& model) {
   double sum = 0;
@@ -218,12 +257,16 @@ void write_report(const CompareReport& report, const ModelConfig& model, DType d
   if (!report.history.empty()) add_training(html, report.history);
   html.heading("Strategies");
   html.paragraph(report.work);
-  html.table("The same work under every plan", comparison_table(results));
+  html.table("Speed", speed_table(results));
+  html.table("Where the time goes while decoding, and memory", use_table(results));
   html.paragraph(
-      "Busy: share of the decode time in which ranks of the group compute. Logits differ by: "
-      "largest "
-      "difference to the plan `single`, relative to the largest logit; plans that split no sum "
-      "give the same bits.");
+      "Busy: share of the decode time in which ranks of the group compute. Communication: share in "
+      "which a message is under way or waited for. One that travels while its receiver computes "
+      "costs nothing, so communication may be large where waiting is small.");
+  html.table("Exactness", exactness_table(results));
+  html.paragraph(
+      "Tokens and logits held against the plan single: the largest difference, relative to the "
+      "largest logit.");
   add_bars(html, results);
   add_timelines(html, results);
   add_expert_load(html, results.front(), model);

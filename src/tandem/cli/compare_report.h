@@ -21,6 +21,9 @@ struct CompareReport {
 void write_report(const CompareReport& report, const ModelConfig& model, DType dtype,
                   std::span<const PlanResult> results);
 
+// The same InputError, before any work is done.
+void check_history(const std::string& file);
+
 Table comparison_table(std::span<const PlanResult> results);
 // Mean over layers of the busiest expert's tokens over the mean expert's.
 double expert_load_max_over_mean(const PlanResult& result, const ModelConfig& model);

@@ -54,14 +54,17 @@
       stack: chart.stacked ? "all" : undefined,
     }));
 
+  // A long name in several lines, broken behind commas and colons.
+  const lines = (name) => (name.length <= 16 ? name : name.split(/(?<=[,:])/));
+
   const config = (chart) => {
     const line = chart.type === "line";
     const groups = { ...axis("", false, { stacked: chart.stacked }), type: "category" };
-    groups.ticks = { color: style("--soft"), autoSkip: chart.groups?.length > 24 };
+    groups.ticks = { color: style("--soft"), autoSkip: chart.groups?.length > 24, maxRotation: 0 };
     groups.grid = { display: false };
     return {
       type: chart.type,
-      data: { labels: chart.groups, datasets: line ? lineDatasets(chart) : barDatasets(chart) },
+      data: { labels: chart.groups?.map(lines), datasets: line ? lineDatasets(chart) : barDatasets(chart) },
       options: {
         animation: false,
         maintainAspectRatio: false,
