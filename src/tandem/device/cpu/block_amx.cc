@@ -1,5 +1,5 @@
 // The kernel on AMX tiles. A tile is 16 rows of one line; tdpbf16ps multiplies 16 rows of a panel
-// by 16 dwords of depth of a strip.
+// by 16 dwords of depth of half a strip.
 #include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
@@ -31,16 +31,16 @@ struct alignas(64) TileConfiguration {
   uint8_t rows[16] = {};
 };
 
-// Tiles: 0..3 sums, 4, 5 panel, 6, 7 strips.
-template <bool two_halves, bool two_strips, bool copies>
+// Tiles: 0..3 sums, 4, 5 panel, 6, 7 strip.
+template <bool two_halves, bool wide, bool copies>
 TANDEM_AMX void multiply(const BlockProduct& p) {
   const auto c_step = static_cast<size_t>(p.c_stride) * 4;
   float* const c1 = p.c + 16 * p.c_stride;
   if (p.accumulate) {
     _tile_loadd(0, p.c, c_step);
-    if constexpr (two_strips) _tile_loadd(1, p.c + 16, c_step);
+    if constexpr (wide) _tile_loadd(1, p.c + 16, c_step);
     if constexpr (two_halves) _tile_loadd(2, c1, c_step);
-    if constexpr (two_halves && two_strips) _tile_loadd(3, c1 + 16, c_step);
+    if constexpr (two_halves && wide) _tile_loadd(3, c1 + 16, c_step);
   } else {
     _tile_zero(0);
     _tile_zero(1);
@@ -48,13 +48,13 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
     _tile_zero(3);
   }
   const std::byte *a0 = p.a.half[0], *a1 = p.a.half[1];
-  const std::byte *b0 = p.b.data, *b1 = p.b.data + p.b.strip_step;
+  const std::byte *b0 = p.b, *b1 = p.b + line_bytes;
   const auto a_step = static_cast<size_t>(p.a.row_step);
   for (int64_t line = 0; line < p.lines; ++line) {
-    _tile_loadd(6, b0, 64);
+    _tile_loadd(6, b0, strip_dword_bytes);
     _tile_loadd(4, a0, a_step);
     if constexpr (two_halves) _tile_loadd(5, a1, a_step);
-    if constexpr (two_strips) _tile_loadd(7, b1, 64);
+    if constexpr (wide) _tile_loadd(7, b1, strip_dword_bytes);
     for (const std::byte* row : p.ahead)
       __builtin_prefetch(row + p.ahead_offset + line * line_bytes, 0, 2);
     if constexpr (copies) {
@@ -64,24 +64,24 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
     }
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (two_halves) _tile_dpbf16ps(2, 5, 6);
-    if constexpr (two_strips) _tile_dpbf16ps(1, 4, 7);
-    if constexpr (two_halves && two_strips) _tile_dpbf16ps(3, 5, 7);
+    if constexpr (wide) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (two_halves && wide) _tile_dpbf16ps(3, 5, 7);
     a0 += p.a.line_step;
     a1 += p.a.line_step;
-    b0 += 1024;
-    b1 += 1024;
+    b0 += strip_line_bytes;
+    b1 += strip_line_bytes;
   }
   // The tile unit has some lines to go; storing would wait for it.
   p.meanwhile.run();
   _tile_stored(0, p.c, c_step);
-  if constexpr (two_strips) _tile_stored(1, p.c + 16, c_step);
+  if constexpr (wide) _tile_stored(1, p.c + 16, c_step);
   if constexpr (two_halves) _tile_stored(2, c1, c_step);
-  if constexpr (two_halves && two_strips) _tile_stored(3, c1 + 16, c_step);
+  if constexpr (two_halves && wide) _tile_stored(3, c1 + 16, c_step);
 }
 
-template <bool two_halves, bool two_strips>
+template <bool two_halves, bool wide>
 void multiply(const BlockProduct& p) {
-  p.copy ? multiply<two_halves, two_strips, true>(p) : multiply<two_halves, two_strips, false>(p);
+  p.copy ? multiply<two_halves, wide, true>(p) : multiply<two_halves, wide, false>(p);
 }
 
 }  // namespace
@@ -106,9 +106,9 @@ TANDEM_AMX void release_tiles() { _tile_release(); }
 
 void amx_block(const BlockProduct& p) {
   if (p.rows > 16) {
-    p.strips > 1 ? multiply<true, true>(p) : multiply<true, false>(p);
+    p.columns > 16 ? multiply<true, true>(p) : multiply<true, false>(p);
   } else {
-    p.strips > 1 ? multiply<false, true>(p) : multiply<false, false>(p);
+    p.columns > 16 ? multiply<false, true>(p) : multiply<false, false>(p);
   }
 }
 

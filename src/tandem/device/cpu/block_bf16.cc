@@ -1,4 +1,5 @@
-// The kernel with AVX-512 bf16 dot products: a dword of the panel times 16 columns of a strip.
+// The kernel with AVX-512 bf16 dot products: a dword of the panel times 16 or 32 columns of a
+// strip.
 #include <immintrin.h>
 
 #include <cstring>
@@ -12,34 +13,34 @@ namespace {
 
 constexpr int group = 8;  // rows whose sums are in registers together
 
-template <int strips>
+template <int vectors>
 TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, float* c) {
   const std::byte* a = p.a.half[first_row / 16] + first_row % 16 * p.a.row_step;
   const auto ahead = rows_ahead(p, first_row, group);
-  __m512 sums[group][strips];
+  __m512 sums[group][vectors];
   for (int r = 0; r < group; ++r)
-    for (int s = 0; s < strips; ++s)
+    for (int s = 0; s < vectors; ++s)
       sums[r][s] =
           p.accumulate ? _mm512_loadu_ps(c + r * p.c_stride + s * 16) : _mm512_setzero_ps();
-  const std::byte* b = p.b.data;
+  const std::byte* b = p.b;
   for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step) {
     for (const std::byte* row : ahead)
       __builtin_prefetch(row + p.ahead_offset + line * line_bytes, 0, 2);
-    for (int dword = 0; dword < 16; ++dword, b += line_bytes) {
-      __m512i columns[strips];
-      for (int s = 0; s < strips; ++s) columns[s] = _mm512_loadu_si512(b + s * p.b.strip_step);
+    for (int dword = 0; dword < 16; ++dword, b += strip_dword_bytes) {
+      __m512i columns[vectors];
+      for (int s = 0; s < vectors; ++s) columns[s] = _mm512_loadu_si512(b + s * line_bytes);
 #pragma GCC unroll 8
       for (int r = 0; r < group; ++r) {
         int pair;
         std::memcpy(&pair, a + r * p.a.row_step + dword * 4, 4);
         const auto row = (__m512bh)_mm512_set1_epi32(pair);
-        for (int s = 0; s < strips; ++s)
+        for (int s = 0; s < vectors; ++s)
           sums[r][s] = _mm512_dpbf16_ps(sums[r][s], row, (__m512bh)columns[s]);
       }
     }
   }
   for (int r = 0; r < group; ++r)
-    for (int s = 0; s < strips; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, sums[r][s]);
+    for (int s = 0; s < vectors; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, sums[r][s]);
 }
 
 }  // namespace
@@ -48,7 +49,7 @@ void avx512_bf16_block(const BlockProduct& p) {
   p.meanwhile.run();
   for (int row = 0; row < p.rows; row += group) {
     float* c = p.c + row * p.c_stride;
-    p.strips > 1 ? multiply_group<2>(p, row, c) : multiply_group<1>(p, row, c);
+    p.columns > 16 ? multiply_group<2>(p, row, c) : multiply_group<1>(p, row, c);
   }
 }
 

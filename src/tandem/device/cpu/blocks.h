@@ -3,9 +3,9 @@
 // Memory is seen as dwords: a dword is one f32, or a pair of bf16 that are neighbours in the
 // direction of the sum ("depth"). 16 dwords are a line of 64 bytes.
 //   A panel holds up to 32 rows of the left matrix, depth along the lines:  [line][row][16 dwords]
-//   A strip holds 16 columns of the right one, depth across the lines:      [dword][16 columns]
-// A kernel multiplies a panel by one or two strips into a block of 32 x 32 sums in f32. It adds in
-// the order of depth, so an element depends on its own row and column alone; padding is zeros.
+//   A strip holds up to 32 columns of the right one, depth across them:     [dword][32 columns]
+// A kernel multiplies a panel by a strip into a block of 32 x 32 sums in f32. It adds in the order
+// of depth, so an element depends on its own row and column alone; padding is zeros.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,13 @@
 
 namespace tandem::cpu {
 
-inline constexpr int64_t line_bytes = 64, strip_columns = 16, block_rows = 32, block_columns = 32;
+inline constexpr int64_t line_bytes = 64, block_rows = 32, block_columns = 32;
+inline constexpr int64_t strip_dword_bytes = block_columns * 4;      // from a dword to the next
+inline constexpr int64_t strip_line_bytes = 16 * strip_dword_bytes;  // 16 dwords of depth
+
+// Lines of depth that are multiplied before the next ones: so that what goes with them stays in the
+// second-level cache, and enough that sums rarely leave their tiles.
+inline constexpr int64_t lines_at_once = 32;
 
 // Row r of the panel begins at half[r / 16] + r % 16 * row_step; its next line lies line_step
 // behind.
@@ -27,9 +33,18 @@ struct Panel {
   int64_t row_step = 0, line_step = 0;
 };
 
+// Strips in pieces of `lines_at_once` lines of depth. The strips of a piece lie behind each other:
+// what is multiplied together is one run of memory, which caches hold whole.
 struct Strips {
-  const std::byte* data = nullptr;
-  int64_t strip_step = 0;  // bytes from a strip to the next
+  std::byte* data = nullptr;
+  int64_t count = 0, lines = 0;
+
+  int64_t bytes() const { return count * lines * strip_line_bytes; }
+  std::byte* at(int64_t strip, int64_t line) const {
+    const int64_t piece = line / lines_at_once * lines_at_once;
+    const int64_t strip_lines = std::min(lines_at_once, lines - piece);
+    return data + (piece * count + strip * strip_lines + line - piece) * strip_line_bytes;
+  }
 };
 
 // Other work for a thread whose tile unit is busy.
@@ -43,9 +58,9 @@ struct Meanwhile {
 
 struct BlockProduct {
   Panel a;
-  int rows = 32;  // 16 or 32
-  Strips b;
-  int strips = 2;  // 1 or 2
+  int rows = 32;                 // 16 or 32
+  const std::byte* b = nullptr;  // a strip
+  int columns = 32;              // 16 or 32
   int64_t lines = 0;
   float* c = nullptr;
   int64_t c_stride = block_columns;

@@ -27,6 +27,7 @@ class Forward {
         body(tasks_[task], part);
       });
     };
+    for (const ExpertTask& task : tasks_) clear_last_lines(task);
     share([&](const ExpertMatrices& w) { return hidden_panels(w); },
           [&](const ExpertTask& task, const Interval& part) { compute_hidden(task, part); });
     share([&](const ExpertMatrices& w) { return blocks_of(w.down.rows); },
@@ -43,18 +44,17 @@ class Forward {
   static int64_t cost(const ExpertTask& task) { return std::max<int64_t>(task.rows.size(), 32); }
 
   PackedRows hidden_of(const ExpertTask& task) const {
-    const int64_t depth = weights(task).up.rows;
-    return {
-        {hidden_ + task.hidden_bytes, packed_bytes(engine_, 16, depth)}, task.rows.size(), depth};
+    PackedRows rows = packed_rows(engine_, task.rows.size(), weights(task).up.rows);
+    rows.strips.data = hidden_ + task.hidden_bytes;
+    return rows;
   }
 
   void compute_hidden(const ExpertTask& task, const Interval& panels) const {
     static thread_local Scratch row_scratch, packed;
     const ExpertMatrices& w = weights(task);
-    const int64_t rows = task.rows.size(), depth = w.up.cols;
-    const PackedRows x =
-        pack_rows(engine_, {rows_of<const std::byte*>(op_.in, task.rows, row_scratch), depth},
-                  packed.get<std::byte>(packed_bytes(engine_, rows, depth)));
+    const int64_t depth = w.up.cols;
+    const PackedRows x = pack_rows(
+        engine_, {rows_of<const std::byte*>(op_.in, task.rows, row_scratch), depth}, packed);
     multiply_panels(
         engine_, panels,
         [&](int64_t panel) {
@@ -92,7 +92,7 @@ class Forward {
             .count = width * block_columns},
            h[0]);
     if (engine_.dtype == DType::bf16) round_to_bf16(h[0], width * block_columns);
-    put(task, panel == hidden_panels(w) - 1, features.begin, width, rows, h);
+    put(task, {features.begin, features.begin + width}, rows, h);
   }
 
   void keep(const Tensor& t, const float (*sums)[block_columns], const Interval& pairs,
@@ -105,20 +105,18 @@ class Forward {
                                   .dtype = t.dtype});
   }
 
-  // Into the strips that the product with `down` reads; zeros behind the last feature.
-  void put(const ExpertTask& task, bool last, int64_t feature, int64_t width, const Interval& rows,
-           const Sums& h) const {
-    const PackedRows all = hidden_of(task);
-    const int64_t end = engine_.lines(all.depth) * engine_.depth_of_line();
-    const int64_t count = std::min(width, end - feature);
-    for (int64_t column = 0; column < rows.size(); column += 16) {
-      std::byte* strip = const_cast<std::byte*>(all.strips.data) +
-                         (rows.begin + column) / 16 * all.strips.strip_step;
-      put_features(engine_, h[0] + column, block_columns, feature, count, strip);
-      if (last)
-        std::memset(strip + engine_.dwords(feature + count) * line_bytes, 0,
-                    static_cast<size_t>(engine_.dwords(end - feature - count) * line_bytes));
-    }
+  // Into the strips that the product with `down` reads.
+  void put(const ExpertTask& task, Interval depth, const Interval& rows, const Sums& h) const {
+    const Strips& strips = hidden_of(task).strips;
+    depth.end = std::min(depth.end, strips.lines * engine_.depth_of_line());
+    put_features(engine_, h, depth, rows.size() > 16 ? 32 : 16, strips, rows.begin / block_columns);
+  }
+
+  // Behind the last feature a line is filled up with zeros.
+  void clear_last_lines(const ExpertTask& task) const {
+    const Strips& strips = hidden_of(task).strips;
+    for (int64_t i = 0; i < strips.count; ++i)
+      std::memset(strips.at(i, strips.lines - 1), 0, strip_line_bytes);
   }
 
   void compute_rows(const ExpertTask& task, const Interval& panels) const {
@@ -156,7 +154,8 @@ void run(const Experts& op, int threads) {
     int64_t bytes = 0;
     for (ExpertTask& task : tasks) {
       task.hidden_bytes = bytes;
-      bytes += packed_bytes(engine, task.rows.size(), op.weights[task.expert].up.rows);
+      bytes +=
+          packed_rows(engine, task.rows.size(), op.weights[task.expert].up.rows).strips.bytes();
     }
     Forward(op, engine, tasks, hidden_scratch.get<std::byte>(bytes)).run(threads);
   }

@@ -78,8 +78,7 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
   static thread_local Scratch x_rows, y_rows, packed;
   const TileSession session(engine);
   const RowsOf from{rows_of<const std::byte*>(op.x, rows, x_rows), op.x.cols};
-  const PackedRows x =
-      pack_rows(engine, from, packed.get<std::byte>(packed_bytes(engine, rows.size(), op.x.cols)));
+  const PackedRows x = pack_rows(engine, from, packed);
   const std::span<std::byte*> y = rows_of<std::byte*>(op.y, rows, y_rows);
   alignas(64) float bias[block_rows];
   const auto store = [&](int64_t panel, const Sums& sums, const Interval& some) {

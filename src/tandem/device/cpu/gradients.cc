@@ -6,11 +6,6 @@
 namespace tandem::cpu {
 namespace {
 
-// Strips of 16 columns each, behind each other, from a line on: `block` counts pairs of them.
-Strips block_of(const Strips& strips, int64_t block, int64_t line) {
-  return {strips.data + block * 2 * strips.strip_step + line * 16 * line_bytes, strips.strip_step};
-}
-
 // All rows of a term as panels.
 PackedPanels pack_panels(const Engine& engine, const RowsOf& rows, std::byte* to) {
   const PackedPanels panels{to, engine.lines(rows.cols)};
@@ -21,11 +16,10 @@ PackedPanels pack_panels(const Engine& engine, const RowsOf& rows, std::byte* to
 }
 
 Strips pack_columns(const Engine& engine, const RowsOf& rows, Scratch& scratch) {
-  const int64_t step = engine.lines(rows.count()) * 16 * line_bytes;
-  // An even number of strips, so that the last block may be computed whole.
-  std::byte* to = scratch.get<std::byte>(blocks_of(rows.cols) * 2 * step);
-  pack_strips_transposed(engine, rows, to, step);
-  return {to, step};
+  Strips to{nullptr, blocks_of(rows.cols), engine.lines(rows.count())};
+  to.data = scratch.get<std::byte>(to.bytes());
+  pack_strips_transposed(engine, rows, to);
+  return to;
 }
 
 RowsOf rows_of(const Tensor& t, Scratch& scratch) {
@@ -62,7 +56,7 @@ void InputGradient::multiply(int64_t column_blocks, Sums* sums) const {
       for (int64_t i = 0; i < blocks_of(rows_); ++i)
         for (int64_t j = 0; j < column_blocks; ++j)
           engine_.multiply({.a = panels_[t].at(i, lines.begin),
-                            .b = block_of(strips_[t], j, lines.begin),
+                            .b = strips_[t].at(j, lines.begin),
                             .lines = lines.size(),
                             .c = sums[i * most_blocks + j][0],
                             .accumulate = t > 0 || line > 0});
@@ -123,7 +117,7 @@ void add_depth(const Engine& engine, const RowsOf& dy, const RowsOf& x, const Te
         for (int64_t j = 0; j < blocks_of(columns.size()); ++j)
           add_block(engine,
                     {.a = packed.at(i, line),
-                     .b = block_of(strips, j, line),
+                     .b = strips.at(j, line),
                      .lines = std::min(lines_at_once, packed.lines - line)},
                     dweight, (panels.begin + i) * block_rows, first + j * block_columns);
   }

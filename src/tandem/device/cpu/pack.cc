@@ -49,15 +49,17 @@ void panel(const Engine& engine, const RowsOf& from, std::byte* to) {
     }
 }
 
-void strip(const Engine& engine, const RowsOf& from, std::byte* to) {
-  const int64_t bytes = from.cols * size(engine), lines = engine.lines(from.cols);
+void strips(const Engine& engine, const RowsOf& from, const Strips& to) {
+  const int64_t bytes = from.cols * size(engine);
   alignas(64) std::byte spare[16][line_bytes];
-  for (int64_t line = 0; line < lines; ++line) {
-    const std::byte* in[16];
-    for (int64_t r = 0; r < 16; ++r)
-      in[r] = line_of(from.row(r, size(engine)), line * line_bytes, bytes, spare[r]);
-    transpose(in, to + line * 16 * line_bytes);
-  }
+  for (int64_t first = 0; first < from.count(); first += 16)
+    for (int64_t line = 0; line < to.lines; ++line) {
+      const std::byte* in[16];
+      for (int64_t r = 0; r < 16; ++r)
+        in[r] = line_of(from.row(first + r, size(engine)), line * line_bytes, bytes, spare[r]);
+      transpose(in, to.at(first / block_columns, line) + first % block_columns * 4,
+                strip_dword_bytes);
+    }
 }
 
 // 16 dwords from one row (f32) or two rows (pairs of bf16) of depth, from column `begin` on.
@@ -71,15 +73,15 @@ HWY_INLINE void depth_dwords(const Engine& engine, const std::byte* even, const 
              line_of(odd, begin * 2, stop * 2, spare[1]), to);
 }
 
-void strips_transposed(const Engine& engine, const RowsOf& from, std::byte* to,
-                       int64_t strip_step) {
-  const int64_t dwords = engine.lines(from.count()) * 16, number_bytes = size(engine);
-  const int64_t step = engine.pairs ? 2 : 1;
-  for (int64_t dword = 0; dword < dwords; ++dword, to += line_bytes) {
+void strips_transposed(const Engine& engine, const RowsOf& from, const Strips& to) {
+  const int64_t number_bytes = size(engine), step = engine.pairs ? 2 : 1;
+  for (int64_t dword = 0; dword < to.lines * 16; ++dword) {
     const std::byte* even = from.row(dword * step, number_bytes);
     const std::byte* odd = from.row(dword * step + 1, number_bytes);
-    for (int64_t begin = 0; begin < from.cols; begin += strip_columns)
-      depth_dwords(engine, even, odd, begin, from.cols, to + begin / strip_columns * strip_step);
+    for (int64_t begin = 0; begin < to.count * block_columns; begin += 16)
+      depth_dwords(engine, even, odd, begin, from.cols,
+                   to.at(begin / block_columns, dword / 16) + dword % 16 * strip_dword_bytes +
+                       begin % block_columns * 4);
   }
 }
 
@@ -96,7 +98,7 @@ void panel_transposed(const Engine& engine, const RowsOf& from, std::byte* to) {
                      begin, from.cols, lying[d]);
         in[d] = lying[d];
       }
-      transpose(in, to);
+      transpose(in, to, line_bytes);
     }
 }
 
@@ -137,7 +139,7 @@ void store_transposed(const float (*sums)[block_columns], const Target& to) {
         const auto bias = [&](int64_t k) { return to.bias && k < to.cols ? to.bias[k] : 0.0f; };
         round_pairs(sums[at] + first, bias(at), sums[at + 1] + first, bias(at + 1), lying[j]);
       }
-      transpose(in, turned);
+      transpose(in, turned, line_bytes);
       for (size_t i = first; i < std::min(first + 16, to.rows.size()); ++i) {
         const std::byte* line = turned + (i - first) * line_bytes;
         if (!to.rows[i]) continue;
@@ -149,20 +151,19 @@ void store_transposed(const float (*sums)[block_columns], const Target& to) {
     }
 }
 
-void features(const Engine& engine, const float* from, int64_t feature_step, int64_t feature,
-              int64_t count, std::byte* strip) {
-  if (!engine.pairs) {
-    for (int64_t f = 0; f < count; ++f)
-      std::memcpy(strip + (feature + f) * line_bytes, from + f * feature_step, line_bytes);
-    return;
-  }
-  for (int64_t f = 0; f < count; f += 2) {
-    const float *even = from + f * feature_step, *odd = even + feature_step;
-    alignas(64) uint32_t pairs[16];
-    for (int column = 0; column < 16; ++column)  // the upper half of an f32 that is a bf16
-      pairs[column] = std::bit_cast<uint32_t>(even[column]) >> 16 |
-                      (std::bit_cast<uint32_t>(odd[column]) & 0xFFFF0000);
-    std::memcpy(strip + (feature + f) / 2 * line_bytes, pairs, line_bytes);
+void features(const Engine& engine, const float (*from)[block_columns], const Interval& depth,
+              int columns, const Strips& to, int64_t strip) {
+  const int64_t step = engine.pairs ? 2 : 1;
+  for (int64_t f = 0; f < depth.size(); f += step) {
+    const int64_t dword = (depth.begin + f) / step;
+    std::byte* out = to.at(strip, dword / 16) + dword % 16 * strip_dword_bytes;
+    alignas(64) uint32_t dwords[block_columns];
+    std::memcpy(dwords, from[f], sizeof(dwords));
+    if (engine.pairs)  // the upper halves of f32 that are bf16
+      for (int column = 0; column < columns; ++column)
+        dwords[column] =
+            dwords[column] >> 16 | (std::bit_cast<uint32_t>(from[f + 1][column]) & 0xFFFF0000);
+    std::memcpy(out, dwords, static_cast<size_t>(columns) * 4);
   }
 }
 
@@ -178,7 +179,7 @@ HWY_AFTER_NAMESPACE();
 namespace tandem::cpu {
 
 HWY_EXPORT(panel);
-HWY_EXPORT(strip);
+HWY_EXPORT(strips);
 HWY_EXPORT(panel_transposed);
 HWY_EXPORT(strips_transposed);
 HWY_EXPORT(store);
@@ -215,15 +216,14 @@ class Ready {
 void pack_panel(const Engine& engine, const RowsOf& from, std::byte* to) {
   HWY_DYNAMIC_DISPATCH(panel)(engine, Ready(engine, from).rows(), to);
 }
-void pack_strip(const Engine& engine, const RowsOf& from, std::byte* to) {
-  HWY_DYNAMIC_DISPATCH(strip)(engine, Ready(engine, from).rows(), to);
+void pack_strips(const Engine& engine, const RowsOf& from, const Strips& to) {
+  HWY_DYNAMIC_DISPATCH(strips)(engine, Ready(engine, from).rows(), to);
 }
 void pack_panel_transposed(const Engine& engine, const RowsOf& from, std::byte* to) {
   HWY_DYNAMIC_DISPATCH(panel_transposed)(engine, Ready(engine, from).rows(), to);
 }
-void pack_strips_transposed(const Engine& engine, const RowsOf& from, std::byte* to,
-                            int64_t strip_step) {
-  HWY_DYNAMIC_DISPATCH(strips_transposed)(engine, Ready(engine, from).rows(), to, strip_step);
+void pack_strips_transposed(const Engine& engine, const RowsOf& from, const Strips& to) {
+  HWY_DYNAMIC_DISPATCH(strips_transposed)(engine, Ready(engine, from).rows(), to);
 }
 void store_block(const float (*sums)[block_columns], const Target& to) {
   HWY_DYNAMIC_DISPATCH(store)(sums, to);
@@ -231,9 +231,9 @@ void store_block(const float (*sums)[block_columns], const Target& to) {
 void store_block_transposed(const float (*sums)[block_columns], const Target& to) {
   HWY_DYNAMIC_DISPATCH(store_transposed)(sums, to);
 }
-void put_features(const Engine& engine, const float* features, int64_t feature_step,
-                  int64_t feature, int64_t count, std::byte* strip) {
-  HWY_DYNAMIC_DISPATCH(features)(engine, features, feature_step, feature, count, strip);
+void put_features(const Engine& engine, const float (*features)[block_columns],
+                  const Interval& depth, int columns, const Strips& to, int64_t strip) {
+  HWY_DYNAMIC_DISPATCH(features)(engine, features, depth, columns, to, strip);
 }
 void round_to_bf16(float* numbers, int64_t count) {
   HWY_DYNAMIC_DISPATCH(round_all)(numbers, count);

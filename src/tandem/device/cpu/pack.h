@@ -31,13 +31,13 @@ struct RowsOf {
 
 // Rows are rows of a panel (at most 32), columns are depth: engine.lines(cols) lines of 32 rows.
 void pack_panel(const Engine& engine, const RowsOf& from, std::byte* to);
-// Rows are columns of a strip (at most 16), columns are depth.
-void pack_strip(const Engine& engine, const RowsOf& from, std::byte* to);
+// Rows are columns of strips, columns are depth. Of a last strip with 16 rows at most, the other
+// half is left alone.
+void pack_strips(const Engine& engine, const RowsOf& from, const Strips& to);
 // Rows are depth, columns are rows of a panel (at most 32).
 void pack_panel_transposed(const Engine& engine, const RowsOf& from, std::byte* to);
-// Rows are depth, columns are columns of strips: ceil(cols / 16) of them.
-void pack_strips_transposed(const Engine& engine, const RowsOf& from, std::byte* to,
-                            int64_t strip_step);
+// Rows are depth, columns are columns of strips.
+void pack_strips_transposed(const Engine& engine, const RowsOf& from, const Strips& to);
 
 // Where sums go: columns [first, first + cols) of rows; null for a row that is not wanted.
 struct Target {
@@ -52,10 +52,11 @@ struct Target {
 void store_block(const float (*sums)[block_columns], const Target& to);
 void store_block_transposed(const float (*sums)[block_columns], const Target& to);
 
-// Hidden features [feature][row of 16], rounded to the engine's dtype already, into a strip whose
-// depth are the features. `feature` and `count` are even where dwords are pairs.
-void put_features(const Engine& engine, const float* features, int64_t feature_step,
-                  int64_t feature, int64_t count, std::byte* strip);
+// Hidden features [feature][32 columns], rounded to the engine's dtype already, into a strip whose
+// depth are the features. The bounds of `depth` are even where dwords are pairs; `columns` is 16
+// or 32.
+void put_features(const Engine& engine, const float (*features)[block_columns],
+                  const Interval& depth, int columns, const Strips& to, int64_t strip);
 
 // Each number to the nearest bf16, as f32.
 void round_to_bf16(float* numbers, int64_t count);

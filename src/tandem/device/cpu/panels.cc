@@ -26,16 +26,15 @@ WeightRows weight_rows(const Tensor& gate, const Tensor& up, int64_t panel) {
   return rows;
 }
 
-int64_t packed_bytes(const Engine& engine, int64_t rows, int64_t depth) {
-  return (rows + 15) / 16 * engine.lines(depth) * 16 * line_bytes;
+PackedRows packed_rows(const Engine& engine, int64_t rows, int64_t depth) {
+  return {{nullptr, blocks_of(rows), engine.lines(depth)}, rows, depth};
 }
 
-PackedRows pack_rows(const Engine& engine, const RowsOf& from, std::byte* to) {
-  const int64_t strip_step = engine.lines(from.cols) * 16 * line_bytes;
-  for (int64_t first = 0; first < from.count(); first += 16)
-    pack_strip(engine, from.part({first, std::min(first + 16, from.count())}),
-               to + first / 16 * strip_step);
-  return {{to, strip_step}, from.count(), from.cols};
+PackedRows pack_rows(const Engine& engine, const RowsOf& from, Scratch& to) {
+  PackedRows rows = packed_rows(engine, from.count(), from.cols);
+  rows.strips.data = to.get<std::byte>(rows.strips.bytes());
+  pack_strips(engine, from, rows.strips);
+  return rows;
 }
 
 int64_t rows_at_once(int64_t rows, int threads) {
@@ -117,12 +116,11 @@ void PanelProduct::hand_on() {
 void PanelProduct::multiply(const Step& step, int64_t block, const Step& next) {
   Sums& sums = sums_[(step.panel - step.group) * blocks_ + block];
   BlockProduct p{.a = panel_,
-                 .b = x_.strips,
-                 .strips = x_rows(block).size() > 16 ? 2 : 1,
+                 .b = x_.strips.at(block, step.lines.begin),
+                 .columns = x_rows(block).size() > 16 ? 32 : 16,
                  .lines = step.lines.size(),
                  .c = sums[0],
                  .accumulate = step.lines.begin > 0};
-  p.b.data += block * 2 * x_.strips.strip_step + step.lines.begin * 16 * line_bytes;
   // In place, rows far apart compete for few places in the first-level cache: copies do not.
   if (engine_.tiles && blocks_ > 1 && panel_.half[0] != packed_) {
     if (block == 0)

@@ -10,10 +10,6 @@
 
 namespace tandem::cpu {
 
-// Lines of depth that are multiplied before the next ones: so that what goes with them stays in the
-// second-level cache, and enough that sums rarely leave their tiles.
-inline constexpr int64_t lines_at_once = 32;
-
 using Sums = float[block_rows][block_columns];
 
 // Up to 32 rows of weights, in two halves of up to 16: those of one matrix, or of a gate and an up
@@ -32,13 +28,14 @@ WeightRows weight_rows(const Tensor& gate, const Tensor& up, int64_t panel);
 
 inline int64_t blocks_of(int64_t count) { return (count + block_rows - 1) / block_rows; }
 
-// Rows of activations as strips: row i is column i % 16 of strip i / 16.
+// Rows of activations as strips: row i is column i % 32 of strip i / 32.
 struct PackedRows {
   Strips strips;
   int64_t rows = 0, depth = 0;
 };
-int64_t packed_bytes(const Engine& engine, int64_t rows, int64_t depth);
-PackedRows pack_rows(const Engine& engine, const RowsOf& from, std::byte* to);
+// Strips for them, without memory yet.
+PackedRows packed_rows(const Engine& engine, int64_t rows, int64_t depth);
+PackedRows pack_rows(const Engine& engine, const RowsOf& from, Scratch& to);
 
 // How many rows are packed at once, and go through all weights before the next ones do.
 int64_t rows_at_once(int64_t rows, int threads);

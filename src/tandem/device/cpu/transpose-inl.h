@@ -22,8 +22,8 @@ HWY_INLINE void copy_line(const std::byte* from, std::byte* to) {
   _mm512_storeu_si512(to, _mm512_loadu_si512(from));
 }
 
-// to[j][i] = in[i][j], dwords, 16 x 16.
-HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to) {
+// to[j][i] = in[i][j], dwords, 16 x 16; the rows of `to` lie to_step bytes apart.
+HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to, int64_t to_step) {
   // First 4 x 4 blocks of dwords are turned within lanes of 128 bits, then the lanes are.
   __m512i turned[16];
   for (int i = 0; i < 16; i += 4) {
@@ -41,10 +41,10 @@ HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to) {
     const __m512i odd01 = _mm512_shuffle_i32x4(turned[j], turned[4 + j], 0xDD);
     const __m512i even23 = _mm512_shuffle_i32x4(turned[8 + j], turned[12 + j], 0x88);
     const __m512i odd23 = _mm512_shuffle_i32x4(turned[8 + j], turned[12 + j], 0xDD);
-    _mm512_storeu_si512(to + j * 64, _mm512_shuffle_i32x4(even01, even23, 0x88));
-    _mm512_storeu_si512(to + (8 + j) * 64, _mm512_shuffle_i32x4(even01, even23, 0xDD));
-    _mm512_storeu_si512(to + (4 + j) * 64, _mm512_shuffle_i32x4(odd01, odd23, 0x88));
-    _mm512_storeu_si512(to + (12 + j) * 64, _mm512_shuffle_i32x4(odd01, odd23, 0xDD));
+    _mm512_storeu_si512(to + j * to_step, _mm512_shuffle_i32x4(even01, even23, 0x88));
+    _mm512_storeu_si512(to + (8 + j) * to_step, _mm512_shuffle_i32x4(even01, even23, 0xDD));
+    _mm512_storeu_si512(to + (4 + j) * to_step, _mm512_shuffle_i32x4(odd01, odd23, 0x88));
+    _mm512_storeu_si512(to + (12 + j) * to_step, _mm512_shuffle_i32x4(odd01, odd23, 0xDD));
   }
 }
 
@@ -91,9 +91,9 @@ HWY_INLINE void store_bf16(const std::byte* from, std::byte* to, int64_t count) 
 
 HWY_INLINE void copy_line(const std::byte* from, std::byte* to) { std::memcpy(to, from, 64); }
 
-HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to) {
+HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to, int64_t to_step) {
   for (int j = 0; j < 16; ++j)
-    for (int i = 0; i < 16; ++i) std::memcpy(to + j * 64 + i * 4, in[i] + j * 4, 4);
+    for (int i = 0; i < 16; ++i) std::memcpy(to + j * to_step + i * 4, in[i] + j * 4, 4);
 }
 
 HWY_INLINE void interleave(const std::byte* even, const std::byte* odd, std::byte* to) {
