@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -73,24 +74,29 @@ class BitIdentical : public ::testing::TestWithParam<std::string> {};
 // prompt is cut.
 TEST_P(BitIdentical, ToSingle) {
   const ModelConfig model = small_model();
+  constexpr int sequences = 32, new_tokens = 4;
+  const auto all = prompts(sequences);
+  struct Batch {
+    int first, count;
+    int64_t chunk;
+  };
   for (const DType dtype : {DType::f32, DType::bf16}) {
     ParameterStore store = random_store(model, dtype);
-    const auto all = prompts(7);
-    const Generation expected = generate(make_plan("single", model), store, all, 4);
+    const Generation expected = generate(make_plan("single", model), store, all, new_tokens);
     const Plan plan = make_plan(GetParam(), model);
-    for (const int64_t chunk : {int64_t{1000}, int64_t{5}}) {
-      const Generation actual = generate(plan, store, all, 4, chunk, 2);
-      for (size_t s = 0; s < all.size(); ++s) {
-        ASSERT_EQ(actual.tokens[s], expected.tokens[s]);
-        EXPECT_EQ(0, std::memcmp(actual.logits[s].data(), expected.logits[s].data(),
-                                 4 * expected.logits[s].size()))
-            << dtype_name(dtype) << " sequence " << s << " chunk " << chunk;
+    for (const Batch batch : {Batch{3, 1, 1000}, {9, 7, 1000}, {9, 7, 5}, {0, 32, 16}}) {
+      SCOPED_TRACE(fmt::format("{}, {} sequences, chunks of {}", dtype_name(dtype), batch.count,
+                               batch.chunk));
+      const std::vector some(all.begin() + batch.first, all.begin() + batch.first + batch.count);
+      const Generation actual = generate(plan, store, some, new_tokens, batch.chunk, 2);
+      for (int s = 0; s < batch.count; ++s) {
+        const auto &logits = actual.logits[s], &wanted = expected.logits[batch.first + s];
+        ASSERT_EQ(actual.tokens[s], expected.tokens[batch.first + s]) << "sequence " << s;
+        ASSERT_EQ(logits.size(), wanted.size());
+        EXPECT_EQ(0, std::memcmp(logits.data(), wanted.data(), 4 * wanted.size()))
+            << "sequence " << s;
       }
     }
-    const Generation alone = generate(plan, store, {all[3]}, 4);
-    EXPECT_EQ(0, std::memcmp(alone.logits[0].data(), expected.logits[3].data(),
-                             4 * alone.logits[0].size()))
-        << dtype_name(dtype) << " alone";
   }
 }
 

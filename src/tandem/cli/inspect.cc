@@ -186,9 +186,10 @@ void print_holdings(const Plan& plan, const std::vector<RankSummary>& ranks) {
 
 void print_memory(const std::vector<RankSummary>& ranks, const MemoryAssumptions& assumptions) {
   fmt::print(
-      "Memory a rank, weights in {}; K/V for {} sequences of {} tokens in all. Activations come on "
-      "top.\n",
-      dtype_name(assumptions.dtype), assumptions.sequences, assumptions.context_tokens);
+      "Memory a rank, weights in {}; K/V for {} sequence{} of {} tokens in all. Activations come "
+      "on top.\n",
+      dtype_name(assumptions.dtype), assumptions.sequences, assumptions.sequences == 1 ? "" : "s",
+      assumptions.context_tokens);
   Table table(
       {{"rank"}, {"weights"}, {"K/V"}, {"inference"}, {"gradients"}, {"optimizer"}, {"training"}});
   for (const RankSummary& r : ranks)

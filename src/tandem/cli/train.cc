@@ -71,14 +71,14 @@ void check(const TrainOptions& o) {
     throw InputError("--resume: {} holds no checkpoint", o.settings.output.string());
 }
 
-Dataset read_data(const TrainOptions& o, const ModelConfig& model) {
+Dataset read_data(const TrainOptions& o, const ModelConfig& model, uint64_t seed) {
   if (model.vocab_size < ByteTokenizer::byte_tokens)
     throw InputError("{}: vocab_size {} is too small for bytes", o.model.model, model.vocab_size);
   return Dataset::read(o.data, [](std::string_view text) { return ByteTokenizer().encode(text); },
                        {.sequence_tokens = o.settings.sequence_tokens,
                         .packing = parse_packing(o.packing),
                         .end_of_text = static_cast<int32_t>(model.eos_token),
-                        .seed = o.model.seed});
+                        .seed = seed});
 }
 
 nlohmann::json history_json(const TrainHistory& history, const TrainOptions& o) {
@@ -105,9 +105,13 @@ void run(TrainOptions& o) {
   check(o);
   InterruptWatch interrupt;
   if (o.resume) o.model.model = latest_checkpoint(o.settings.output)->string();
-  if (o.resume) o.model.random_weights.clear();
+  TrainerState state{.seed = o.model.seed};
+  if (o.resume) {
+    o.model.random_weights.clear();
+    state = load_trainer_state(o.model.model);
+  }
   const LoadedModel model = load_model(o.model, true);
-  const Dataset data = read_data(o, model.config());
+  const Dataset data = read_data(o, model.config(), state.seed);
   o.settings.learning_rate.total_steps = o.settings.steps;
   o.settings.learning_rate.warmup_steps =
       o.warmup_steps >= 0 ? o.warmup_steps : o.settings.steps / 10;
@@ -117,8 +121,7 @@ void run(TrainOptions& o) {
   WorldSettings world = o.model.world(true);
   world.rank.shard_optimizer = !o.replicate_optimizer;
   Engine engine(make_plan(o.model.plan, model.config()), *model.store, world);
-  TrainerState state{.seed = o.model.seed};
-  if (o.resume) state = load_optimizer(engine, o.model.model);
+  if (o.resume) load_optimizer(engine, o.model.model);
 
   fmt::print(stderr, "{} tokens to train on, {} held out; {} ranks\n", data.train_tokens(),
              data.validation_tokens(), engine.plan().ranks());

@@ -283,14 +283,14 @@ struct RouteBackward {
   static constexpr const char* name = "route backward";
   Tensor probabilities, logsumexp, experts, dweights, dlogits;
   Tensor balance;                      // may be empty
-  std::span<const int32_t> row_group;  // one a row
+  std::span<const int32_t> row_group;  // one a row; -1: the row has no auxiliary losses
   float z_scale = 0;
   bool normalize = false;
   Cost cost() const;
 };
 
 // out[0, 0] = sum over `rows` of balance[group] . probabilities, out[0, 1] = of logsumexp squared
-// (f32).
+// (f32); rows of group -1 left out.
 struct RouterLoss {
   static constexpr const char* name = "router loss";
   Tensor probabilities, logsumexp, balance, out;

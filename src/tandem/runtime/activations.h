@@ -43,7 +43,7 @@ struct LayerActivations {
   std::vector<Tensor> outputs;  // what came back from each destination, then the shared expert's
   Tensor shared_gate, shared_up;
   std::vector<int32_t> sequence_counts;  // tokens of each [sequence of the shard][expert]
-  std::vector<int32_t> row_group;        // sequence of each owned row; the last: not counted
+  std::vector<int32_t> row_group;        // sequence of each owned row; -1: not counted
 
   // Drops what attention_block makes again out of x_before.
   void forget_attention() {

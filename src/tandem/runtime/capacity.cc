@@ -52,7 +52,7 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   const std::span<const int32_t> own = rank.device.integers(a.experts);
   std::vector<int32_t> served(own.begin(), own.end()), fresh;
   a.sequence_counts.clear();
-  a.row_group.assign(pass.rows.owned.size(), 0);
+  a.row_group.assign(pass.rows.owned.size(), -1);
 
   int32_t group = 0;
   for (const BatchSequence& sequence : pass.batch.sequences) {
@@ -64,7 +64,7 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
     for (int64_t row = sequence.rows.begin; row < sequence.rows.end; ++row) {
       const bool owned = pass.rows.owned.contains(row);
       const bool counted = pass.batch.weights.empty() || pass.batch.weights[row] > 0;
-      if (owned) a.row_group[row - pass.rows.owned.begin] = counted ? group : -1;
+      if (owned && counted) a.row_group[row - pass.rows.owned.begin] = group;
       for (int64_t slot = 0; slot < model.top_k; ++slot) {
         const int32_t e = experts[(row - pass.rows.shard.begin) * model.top_k + slot];
         if (counted) ++a.sequence_counts[first_count + e];
@@ -74,8 +74,6 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
     }
     ++group;
   }
-  for (int32_t& g : a.row_group)
-    if (g < 0) g = group;  // the group behind the sequences has no balance loss
   if (limits(model)) a.served = rank.device.upload(served, a.experts.rows, model.top_k);
 }
 
@@ -87,7 +85,7 @@ Tensor balance_factors(Rank& rank, const Pass& pass, Track& on, const LayerActiv
   if (model.balance_loss <= 0) return {};
   const int64_t experts = model.experts;
   const auto groups = static_cast<int64_t>(a.sequence_counts.size()) / experts;
-  std::vector<float> factors((groups + 1) * experts, 0);
+  std::vector<float> factors(groups * experts, 0);
   const auto layer = on.layer - rank.stage().layers.begin;
   int64_t group = 0;
   for (const BatchSequence& sequence : pass.batch.sequences) {
@@ -107,7 +105,7 @@ Tensor balance_factors(Rank& rank, const Pass& pass, Track& on, const LayerActiv
     }
     ++group;
   }
-  return rank.device.upload(factors, groups + 1, experts);
+  return rank.device.upload(factors, groups, experts);
 }
 
 }  // namespace tandem

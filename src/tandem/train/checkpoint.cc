@@ -160,7 +160,7 @@ std::optional<fs::path> latest_checkpoint(const fs::path& run) {
   return latest;
 }
 
-TrainerState load_optimizer(Engine& engine, const fs::path& checkpoint) {
+void load_optimizer(Engine& engine, const fs::path& checkpoint) {
   const SafetensorsFile file(checkpoint / "optimizer.safetensors");
   for_each_piece(engine, [&](const Parameter& p, Optimizer::Piece& piece) {
     for (const State& state : states(engine)) {
@@ -173,6 +173,9 @@ TrainerState load_optimizer(Engine& engine, const fs::path& checkpoint) {
         std::memcpy(t.row_bytes(row), stored->data + offset_of(p, piece.region, row), 4 * t.cols);
     }
   });
+}
+
+TrainerState load_trainer_state(const fs::path& checkpoint) {
   const fs::path trainer = checkpoint / "trainer.json";
   try {
     const auto json = nlohmann::json::parse(std::ifstream(trainer));

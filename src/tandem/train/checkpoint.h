@@ -1,7 +1,8 @@
 // Checkpoints of a training run. A run directory holds
-//   checkpoint-N/   config.json, model.safetensors, optimizer.safetensors, trainer.json after step
-//   N latest          a link to the newest of them config.json, model.safetensors    links into
-//   latest, so that the run directory is a model directory
+//   checkpoint-N/                     config.json, model.safetensors, optimizer.safetensors and
+//                                     trainer.json after step N
+//   latest                            a link to the newest of them
+//   config.json, model.safetensors    links into latest: a run directory is a model directory
 // A checkpoint appears whole or not at all: it is written aside, synced and renamed. It does not
 // depend on the plan it was written under.
 #pragma once
@@ -26,8 +27,11 @@ void save_checkpoint(Engine& engine, const TrainerState& state, const std::files
 // The newest checkpoint of a run directory, if there is one.
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& run);
 
+// Where a checkpoint's run stood. InputError where the file cannot be read.
+TrainerState load_trainer_state(const std::filesystem::path& checkpoint);
+
 // Fills in the optimizer of an engine whose weights were loaded from the same checkpoint.
 // InputError where the files are not those of this model.
-TrainerState load_optimizer(Engine& engine, const std::filesystem::path& checkpoint);
+void load_optimizer(Engine& engine, const std::filesystem::path& checkpoint);
 
 }  // namespace tandem

@@ -73,6 +73,7 @@ void Engine::plan_memory(int64_t slots, int64_t tokens_per_slot) {
   command.slots *= (plan_.homes() + fewest - 1) / fewest;
   command.tokens_per_slot = tokens_per_slot;
   run(command);
+  slots_ = slots;
 }
 
 // A slot's copy and home follow from its number; micro-batches share out each home's sequences.
@@ -103,6 +104,8 @@ void Engine::place(Command& command) {
 Sampled Engine::infer(std::span<const SequenceTokens> sequences, bool want_logits) {
   Command command{.kind = CommandKind::infer, .want_logits = want_logits};
   for (const SequenceTokens& sequence : sequences) {
+    if (sequence.slot < 0 || sequence.slot >= slots_)
+      throw InputError("slot {}: memory is planned for slots 0 to {}", sequence.slot, slots_ - 1);
     for (const int32_t token : sequence.tokens)
       if (token < 0 || token >= model().vocab_size)
         throw InputError("token {}: the vocabulary has {} entries", token, model().vocab_size);

@@ -54,7 +54,8 @@ class Engine {
 
   // Slots are numbered 0 .. slots-1; each sequence may have up to tokens_per_slot tokens.
   void plan_memory(int64_t slots, int64_t tokens_per_slot);
-  // Runs all sequences through the model in one step. WorldError where a rank fails.
+  // Runs all sequences through the model in one step. InputError for a token or a slot that is not
+  // there, WorldError where a rank fails.
   Sampled infer(std::span<const SequenceTokens> sequences, bool want_logits = false);
   void release(std::span<const int32_t> slots);
 
@@ -80,6 +81,7 @@ class Engine {
   Recorder recorder_;
   std::vector<Tensor> logits_;  // of the last run, by rank
   std::vector<int64_t> expert_tokens_;
+  int64_t slots_ = 0;    // that memory is planned for
   std::string failure_;  // set once a rank has failed: the ranks are out of step from then on
 };
 

@@ -12,9 +12,11 @@ namespace cpu {
 void run(const RouterLoss& op, int) {
   double balance = 0, squares = 0;
   for (int64_t r = op.rows.begin; r < op.rows.end; ++r) {
+    const int32_t group = op.row_group[static_cast<size_t>(r)];
+    if (group < 0) continue;
     const float* p = op.probabilities.row<float>(r);
     if (op.balance) {
-      const float* factor = op.balance.row<float>(op.row_group[r]);
+      const float* factor = op.balance.row<float>(group);
       for (int64_t e = 0; e < op.probabilities.cols; ++e) balance += double{factor[e]} * p[e];
     }
     const double logsumexp = *op.logsumexp.row<float>(r);

@@ -70,10 +70,11 @@ void route_backward_row(const RouteBackward& op, int64_t row, float* dp) {
   const int64_t count = op.probabilities.cols, k = op.experts.cols;
   const float *p = op.probabilities.row<float>(row), *dweights = op.dweights.row<float>(row);
   const int32_t* experts = op.experts.row<int32_t>(row);
-  if (op.balance.empty()) {
+  const int32_t group = op.row_group[static_cast<size_t>(row)];
+  if (op.balance.empty() || group < 0) {
     std::fill(dp, dp + count, 0.0f);
   } else {
-    convert(numbers(op.balance, op.row_group[static_cast<size_t>(row)]), numbers(dp), count);
+    convert(numbers(op.balance, group), numbers(dp), count);
   }
   float total = 1, mean = 0;  // of the chosen probabilities; of dweights, weighted by w
   if (op.normalize) {
@@ -83,7 +84,7 @@ void route_backward_row(const RouteBackward& op, int64_t row, float* dp) {
   }
   for (int64_t j = 0; j < k; ++j) dp[experts[j]] += (dweights[j] - mean) / total;
   float shift = dot(numbers(dp), p, count);
-  if (op.z_scale != 0) shift -= 2 * op.z_scale * op.logsumexp.row<float>(row)[0];
+  if (group >= 0) shift -= 2 * op.z_scale * op.logsumexp.row<float>(row)[0];
   float* dlogits = op.dlogits.row<float>(row);
   multiply(numbers(dp), p, numbers(dlogits), count);
   add_scaled(-shift, numbers(p), dlogits, count);

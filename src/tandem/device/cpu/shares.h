@@ -28,7 +28,7 @@ void share_panels(int threads, std::span<const Load> loads, const Body& body) {
     const Interval wanted{total * mine.begin / shares, total * mine.end / shares};
     int64_t before = 0;
     for (size_t i = 0; i < loads.size(); ++i) {
-      const auto [count, cost] = loads[i];
+      const int64_t count = loads[i].panels, cost = loads[i].cost;
       const auto first_from = [&](int64_t point) {
         return std::clamp<int64_t>((point - before + cost - 1) / cost, 0, count);
       };
