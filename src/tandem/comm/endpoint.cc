@@ -1,7 +1,9 @@
 #include "tandem/comm/endpoint.h"
 
 #include <algorithm>
+#include <exception>
 #include <limits>
+#include <utility>
 
 #include "tandem/base/error.h"
 
@@ -39,36 +41,77 @@ Message Endpoint::finish(Operation& operation) {
   return std::move(operation.message);
 }
 
+// Who waits for several tasks, and for how many still.
+struct Endpoint::Join {
+  Endpoint& endpoint;
+  size_t left = 0;
+  std::coroutine_handle<> waiter;
+  std::exception_ptr failure;
+
+  bool await_ready() const { return left == 0 || failure; }
+  void await_suspend(std::coroutine_handle<> caller) { waiter = caller; }
+  void await_resume() const {
+    if (failure) std::rethrow_exception(failure);
+  }
+  void wake() {
+    if (waiter) endpoint.resume_later(std::exchange(waiter, {}));
+  }
+  // What is ready beside the failed one is about to be destroyed: it is not resumed any more.
+  void fail(std::exception_ptr reason) {
+    failure = std::move(reason);
+    endpoint.ready_.resize(endpoint.next_ready_);
+    wake();
+  }
+};
+
+Task<> Endpoint::watch(Task<>& task, Join& join) {
+  try {
+    co_await std::move(task);
+  } catch (...) {
+    join.fail(std::current_exception());
+    co_return;
+  }
+  if (--join.left == 0) join.wake();
+}
+
+Task<> Endpoint::together(std::span<Task<>> tasks) {
+  Join join{*this, tasks.size()};
+  std::pmr::vector<Task<>> watched(&memory_);
+  watched.reserve(tasks.size());
+  for (Task<>& task : tasks) watched.push_back(watch(task, join));
+  for (const Task<>& task : watched) resume_later(task.handle());
+  co_await join;
+}
+
 void Endpoint::run(std::span<Task<>> tasks) {
-  for (Task<>& task : tasks) resume_later(task.handle());
+  Task<> all = together(tasks);
+  resume_later(all.handle());
   for (;;) {
-    while (next_ready_ < ready_.size()) ready_[next_ready_++].resume();
-    ready_.clear();
-    next_ready_ = 0;
-    bool all_done = true;
-    for (Task<>& task : tasks) {
-      all_done = all_done && task.done();
-      if (task.done()) task.result();
-    }
-    if (all_done) return;
-    wait();
+    proceed();
+    if (all.done()) return all.result();
+    const double since = now_seconds();
+    completed(*transport_.poll(std::numeric_limits<double>::max()), since);
   }
 }
 
-void Endpoint::wait() {
-  const double start = now_seconds();
-  Operation* operation = transport_.poll(std::numeric_limits<double>::max());
-  const Tag& tag = operation->tag;
+void Endpoint::proceed() {
+  while (next_ready_ < ready_.size()) ready_[next_ready_++].resume();
+  ready_.clear();
+  next_ready_ = 0;
+}
+
+void Endpoint::completed(Operation& operation, double since_seconds) {
+  const Tag& tag = operation.tag;
   recorder_.add({.name = "wait",
                  .lane = Lane::wait,
                  .kind = tag.kind,
                  .backward = tag.backward,
                  .layer = tag.layer,
                  .micro_batch = tag.micro_batch,
-                 .peer = operation->peer,
-                 .start_seconds = start,
+                 .peer = operation.peer,
+                 .start_seconds = since_seconds,
                  .end_seconds = now_seconds()});
-  resume_later(operation->waiter);
+  resume_later(operation.waiter);
 }
 
 void Turnstile::pass() {

@@ -65,14 +65,22 @@ class Endpoint {
     return {*this, peer, tag, std::numeric_limits<double>::max()};
   }
 
-  // Runs the tasks side by side until all are done. Throws what the first failed one threw; the
-  // others then stand still, and are to be destroyed by the caller.
+  // co_await endpoint.together(tasks) runs the tasks side by side until all are done. Throws what
+  // the first failed one threw; the others then stand still, and are to be destroyed by the caller.
+  Task<> together(std::span<Task<>> tasks);
+  // The same from outside of any coroutine: the thread waits here.
   void run(std::span<Task<>> tasks);
+
   void resume_later(std::coroutine_handle<> handle) { ready_.push_back(handle); }
+  // Resumes what is ready until everything waits for a message.
+  void proceed();
+  // What poll() has reported, after waiting since a time: its coroutine becomes ready.
+  void completed(Operation& operation, double since_seconds);
 
  private:
+  struct Join;
   Message finish(Operation& operation);
-  void wait();
+  Task<> watch(Task<>& task, Join& join);
 
   Transport& transport_;
   Recorder& recorder_;

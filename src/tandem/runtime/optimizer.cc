@@ -129,23 +129,21 @@ Task<> Optimizer::sum_norm(double own) {
   rank_.report.gradient_norm = std::sqrt(double{rank_.device.floats(message.parts[0])[0]});
 }
 
-void Optimizer::reduce() {
-  Task<> sum = sum_gradients();
-  rank_.endpoint.run({&sum, 1});
+Task<> Optimizer::reduce() {
+  co_await sum_gradients();
   double squares = 0;
   const Tensor out = track_.allocate(1, 1, DType::f32);
   for (const Piece& piece : pieces_) {
     track_.run(SquaredSum{.x = piece.gradient, .out = out});
     squares += rank_.device.floats(out)[0];
   }
-  Task<> norm = sum_norm(squares);
-  rank_.endpoint.run({&norm, 1});
+  co_await sum_norm(squares);
 }
 
-void Optimizer::step() {
+Task<> Optimizer::step() {
   const TrainingStep& t = rank_.command.training;
   const double norm = rank_.report.gradient_norm;
-  if (!std::isfinite(norm)) return;  // the controller stops the run; weights stay as they were
+  if (!std::isfinite(norm)) co_return;  // the controller stops the run; weights stay as they were
   const double scale = t.clip_norm > 0 && norm > t.clip_norm ? t.clip_norm / norm : 1;
   for (Piece& piece : pieces_) {
     const ParameterKind kind = piece.region.id.kind;
@@ -162,8 +160,7 @@ void Optimizer::step() {
                      .gradient_scale = static_cast<float>(scale),
                      .step = t.step});
   }
-  Task<> spread = spread_weights();
-  rank_.endpoint.run({&spread, 1});
+  co_await spread_weights();
 }
 
 // In one process the holders' weights are the same memory, and copying them onto themselves is
@@ -191,7 +188,7 @@ int64_t Optimizer::bytes() const {
   int64_t total = 0;
   for (const Piece& piece : pieces_) {
     total += piece.first_moment.bytes() + piece.second_moment.bytes();
-    if (piece.master.data != piece.weight.data) total += piece.master.bytes();
+    if (piece.master.storage.get() != piece.weight.storage.get()) total += piece.master.bytes();
   }
   return total;
 }

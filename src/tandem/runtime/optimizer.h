@@ -25,9 +25,9 @@ class Optimizer {
   void zero_gradients();
   // Afterwards each piece's gradient is the sum over its holders, in their order; the norm over all
   // ranks is in the report.
-  void reduce();
+  Task<> reduce();
   // AdamW with clipping; afterwards every holder has the new weights.
-  void step();
+  Task<> step();
 
   std::pmr::memory_resource& frames() { return rank_.frames(); }
   std::vector<Piece>& pieces() { return pieces_; }

@@ -91,74 +91,73 @@ Dropout Rank::dropout(RandomStream stream, double probability, int64_t layer,
           .keys = keys};
 }
 
-Task<> Rank::next_command() {
-  const Tag tag{.kind = MessageKind::control};
-  const Message message = co_await endpoint.receive_any_time(plan.ranks(), tag);
-  from_words(device.integers(message.parts[0]), command);
-}
-
 // An error of the world or of the user's is reported; the rank is then out of step with the others
 // and answers nothing more.
-void Rank::serve() {
-  const int controller = plan.ranks();
+Task<> Rank::serve() {
   const Tag tag{.kind = MessageKind::control};
   for (;;) {
-    Task<> next = next_command();
-    endpoint.run({&next, 1});
-    if (command.kind == CommandKind::stop) return;
+    {
+      const Message message = co_await endpoint.receive_any_time(plan.ranks(), tag);
+      from_words(device.integers(message.parts[0]), command);
+    }
+    if (command.kind == CommandKind::stop) co_return;
     report.clear();
     reported_logits.clear();
-    obey();
-    report.expert_tokens.assign(expert_tokens.begin(), expert_tokens.end());
-    std::ranges::fill(expert_tokens, 0);
-    Message answer;
-    to_words(report, words_);
-    answer.parts[0] = device.upload(words_, 1, static_cast<int64_t>(words_.size()));
-    if (!reported_logits.empty()) {
-      const auto rows = static_cast<int64_t>(report.tokens.size());
-      answer.parts[1] = device.allocate(rows, model.vocab_size, DType::f32);
-      int64_t row = 0;
-      for (const Tensor& logits : reported_logits) {
-        device.execute(
-            CopyRows{.from = logits, .to = answer.parts[1].slice_rows({row, row + logits.rows})});
-        row += logits.rows;
-      }
+    try {
+      co_await obey();
+    } catch (const std::runtime_error& error) {
+      report.failed = 1;
+      report.error = error.what();
     }
-    endpoint.send(controller, tag, std::move(answer));
-    if (report.failed) return;
+    answer();
+    if (report.failed) co_return;
   }
 }
 
-void Rank::obey() {
-  try {
-    cached = command.kind == CommandKind::infer;
-    switch (command.kind) {
-      case CommandKind::plan_memory:
-        if (role.attention)
-          cache = std::make_unique<KvCache>(
-              device, stage().layers.size(),
-              kv_heads_of(model, stage().attention.head_range(role.place.group)).size() *
-                  model.head_dim,
-              dtype(), command.slots, command.tokens_per_slot);
-        break;
-      case CommandKind::infer:
-        infer(*this);
-        break;
-      case CommandKind::release:
-        if (cache)
-          for (const int32_t slot : command.released) cache->release(slot);
-        break;
-      case CommandKind::train:
-      case CommandKind::evaluate:
-      case CommandKind::gradients:
-        train(*this);
-        break;
-      case CommandKind::stop:
-        break;
+void Rank::answer() {
+  report.expert_tokens.assign(expert_tokens.begin(), expert_tokens.end());
+  std::ranges::fill(expert_tokens, 0);
+  Message message;
+  to_words(report, words_);
+  message.parts[0] = device.upload(words_, 1, static_cast<int64_t>(words_.size()));
+  if (!reported_logits.empty()) {
+    const auto rows = static_cast<int64_t>(report.tokens.size());
+    message.parts[1] = device.allocate(rows, model.vocab_size, DType::f32);
+    int64_t row = 0;
+    for (const Tensor& logits : reported_logits) {
+      device.execute(
+          CopyRows{.from = logits, .to = message.parts[1].slice_rows({row, row + logits.rows})});
+      row += logits.rows;
     }
-  } catch (const std::runtime_error& error) {
-    report.failed = 1;
-    report.error = error.what();
+  }
+  endpoint.send(plan.ranks(), {.kind = MessageKind::control}, std::move(message));
+}
+
+Task<> Rank::obey() {
+  cached = command.kind == CommandKind::infer;
+  switch (command.kind) {
+    case CommandKind::plan_memory:
+      if (role.attention)
+        cache = std::make_unique<KvCache>(
+            device, stage().layers.size(),
+            kv_heads_of(model, stage().attention.head_range(role.place.group)).size() *
+                model.head_dim,
+            dtype(), command.slots, command.tokens_per_slot);
+      break;
+    case CommandKind::infer:
+      co_await infer(*this);
+      break;
+    case CommandKind::release:
+      if (cache)
+        for (const int32_t slot : command.released) cache->release(slot);
+      break;
+    case CommandKind::train:
+    case CommandKind::evaluate:
+    case CommandKind::gradients:
+      co_await train(*this);
+      break;
+    case CommandKind::stop:
+      break;
   }
 }
 

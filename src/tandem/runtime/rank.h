@@ -57,7 +57,7 @@ class Rank {
   ~Rank();
 
   // Obeys the controller (the peer behind the last rank) until it says stop.
-  void serve();
+  Task<> serve();
 
   // ---- what the parts of the program share (runtime/*.cc) ----
   std::pmr::memory_resource& frames() { return endpoint.frames(); }
@@ -122,8 +122,8 @@ class Rank {
   std::vector<int32_t> scratch_terms, scratch_rows, scratch_starts, scratch_sorted;  // dispatch.cc
 
  private:
-  Task<> next_command();
-  void obey();
+  Task<> obey();
+  void answer();
   void find_groups();
   void make_rotation();
 

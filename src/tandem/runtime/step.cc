@@ -9,7 +9,7 @@ namespace {
 using Walk = Task<> (*)(Rank&, Pass&, Track&);
 
 // Lets every micro-batch walk through the stage, on both sides of the rank, side by side.
-void walk(Rank& rank, Walk attention, Walk expert) {
+Task<> walk(Rank& rank, Walk attention, Walk expert) {
   const auto count = rank.passes.size();
   Array<Track> tracks(&rank.frames());
   tracks.reserve(2 * count);
@@ -24,7 +24,7 @@ void walk(Rank& rank, Walk attention, Walk expert) {
       tasks.push_back(expert(rank, pass, tracks.back()));
     }
   }
-  rank.endpoint.run(tasks);
+  co_await rank.endpoint.together(tasks);
 }
 
 void build_passes(Rank& rank, int group) {
@@ -104,35 +104,33 @@ void count_tokens(Rank& rank) {
 
 }  // namespace
 
-void infer(Rank& rank) {
+Task<> infer(Rank& rank) {
   build_passes(rank, 0);
-  walk(rank, attention_forward, expert_forward);
+  co_await walk(rank, attention_forward, expert_forward);
 }
 
 // Micro-batches of a group are in flight together; groups follow each other and their gradients add
 // up in order.
-void train(Rank& rank) {
+Task<> train(Rank& rank) {
   const bool learns = rank.command.kind != CommandKind::evaluate;
   rank.keeps = rank.masks = learns;
   count_tokens(rank);
   if (learns) rank.optimizer->zero_gradients();
   for (int group = 0; group < rank.command.training.groups; ++group) {
     build_passes(rank, group);
-    walk(rank, attention_forward, expert_forward);
+    co_await walk(rank, attention_forward, expert_forward);
     if (!learns) {
       report_losses(rank);
       continue;
     }
-    if (rank.role.attention && rank.model.balance_loss > 0 && !rank.model.balance_per_sequence) {
-      Task<> count = count_batch(rank);
-      rank.endpoint.run({&count, 1});
-    }
+    if (rank.role.attention && rank.model.balance_loss > 0 && !rank.model.balance_per_sequence)
+      co_await count_batch(rank);
     open_gates(rank);
-    walk(rank, attention_backward, expert_backward);
+    co_await walk(rank, attention_backward, expert_backward);
     report_losses(rank);
   }
-  if (learns) rank.optimizer->reduce();
-  if (rank.command.kind == CommandKind::train) rank.optimizer->step();
+  if (learns) co_await rank.optimizer->reduce();
+  if (rank.command.kind == CommandKind::train) co_await rank.optimizer->step();
   rank.keeps = rank.masks = false;
 }
 

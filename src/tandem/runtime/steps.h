@@ -59,8 +59,8 @@ Task<> expert_forward(Rank& rank, Pass& pass, Track& on);
 Task<> expert_backward(Rank& rank, Pass& pass, Track& on);
 
 // ---- whole steps (step.cc) ----
-void infer(Rank& rank);
-void train(Rank& rank);
+Task<> infer(Rank& rank);
+Task<> train(Rank& rank);
 
 // ---- small things they share (layers.cc) ----
 // Kept for the backward pass, or an empty tensor in inference.

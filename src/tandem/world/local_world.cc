@@ -23,7 +23,8 @@ LocalWorld::LocalWorld(const Plan& plan, ParameterStore& store, const WorldSetti
   }
   for (auto& seat : seats_)
     seat->thread = std::thread([this, seat = seat.get()] {
-      seat->rank->serve();
+      Task<> serving = seat->rank->serve();
+      seat->rank->endpoint.run({&serving, 1});
       hub_.lose(seat->rank->endpoint.self());  // whoever waits for it shall not wait in vain
     });
 }
