@@ -17,6 +17,8 @@ enum class RandomStream : uint32_t {
   sampling,
   data_order,
   prompts,
+  routing,
+  routing_order,
 };
 
 inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter,

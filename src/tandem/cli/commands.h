@@ -12,5 +12,6 @@ void add_generate(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_simulate(CLI::App& app);
 
 }  // namespace tandem::cli

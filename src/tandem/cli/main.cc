@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   add_compare(app);
   add_inspect(app);
   add_bench(app);
+  add_simulate(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -98,6 +98,7 @@ Cost AttentionBackward::cost() const {
               2 * work.keys * (row_bytes(dkeys) + row_bytes(dvalues))};
 }
 
+Cost RotationTable::cost() const { return {.bytes = static_cast<double>(table.bytes())}; }
 Cost Rotate::cost() const {
   return {3 * elements(x), 2 * bytes(x) + count(x.rows) * row_bytes(rotation)};
 }

@@ -163,8 +163,17 @@ struct AttentionBackward {
   Cost cost() const;
 };
 
+// table (f32 [positions, d]): cosines of position * theta^(-2 i / d) in the first d/2 columns,
+// sines in the rest.
+struct RotationTable {
+  static constexpr const char* name = "rotation table";
+  Tensor table;
+  double theta = 10000;
+  Cost cost() const;
+};
+
 // Rotates pairs (i, i + d/2) of every head of x in place (the "rotate half" form of Llama,
-// Mixtral). rotation: f32 [positions, d], cosines in the first d/2 columns, sines in the rest.
+// Mixtral). rotation: as RotationTable makes it.
 // backward = true turns the other way.
 struct Rotate {
   static constexpr const char* name = "rotate";
@@ -273,6 +282,9 @@ struct Route {
   static constexpr const char* name = "route";
   Tensor logits, probabilities, logsumexp, experts, weights;
   bool normalize = false;
+  // Which tokens these are, for a device that knows their experts beforehand.
+  int64_t layer = 0;
+  std::span<const uint64_t> keys;  // one a row
   Cost cost() const;
 };
 

@@ -1,12 +1,7 @@
 #include "tandem/plan/plan_file.h"
 
-#include <yaml-cpp/yaml.h>
-
-#include <algorithm>
-#include <fstream>
-#include <sstream>
-
 #include "tandem/base/error.h"
+#include "tandem/base/yaml.h"
 
 namespace tandem {
 
@@ -69,49 +64,6 @@ void emit_stage(YAML::Emitter& out, const Stage& stage) {
   out << YAML::EndMap;
 }
 
-// Reads fields of one YAML map and complains with the path of the field. A field that is not known
-// is refused: it is a slip of the pen, and its default would be taken in silence.
-class Reader {
- public:
-  Reader(const YAML::Node& node, std::string where, std::initializer_list<std::string_view> known)
-      : node_(node), where_(std::move(where)) {
-    if (!node_.IsMap()) throw InputError("{}: expected a map", where_);
-    for (const auto& entry : node_) {
-      const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "";
-      if (std::ranges::find(known, name) == known.end())
-        throw InputError("{}: '{}' is not a field (known: {})", where_, name,
-                         fmt::join(known, ", "));
-    }
-  }
-  bool has(const char* key) const { return node_[key].IsDefined(); }
-  YAML::Node field(const char* key) const {
-    if (!has(key)) throw InputError("{}: '{}' is missing", where_, key);
-    return node_[key];
-  }
-  template <class T>
-  T get(const char* key) const {
-    return convert<T>(field(key), path(key));
-  }
-  template <class T>
-  T get(const char* key, T otherwise) const {
-    return has(key) ? get<T>(key) : otherwise;
-  }
-  std::string path(const char* key) const { return where_ + ", " + key; }
-
-  template <class T>
-  static T convert(const YAML::Node& node, const std::string& where) {
-    try {
-      return node.as<T>();
-    } catch (const YAML::Exception&) {
-      throw InputError("{}: wrong type of value", where);
-    }
-  }
-
- private:
-  YAML::Node node_;
-  std::string where_;
-};
-
 ExpertPlacement parse_placement(const YAML::Node& node, const std::string& where) {
   if (!node.IsSequence()) throw InputError("{}: expected a list with one entry an expert", where);
   ExpertPlacement placement;
@@ -121,22 +73,22 @@ ExpertPlacement parse_placement(const YAML::Node& node, const std::string& where
     auto& replicas = placement.emplace_back();
     for (const YAML::Node& replica : node[e])
       replicas.push_back({replica.IsSequence()
-                              ? Reader::convert<std::vector<int>>(replica, expert)
-                              : std::vector<int>{Reader::convert<int>(replica, expert)}});
+                              ? YamlMap::convert<std::vector<int>>(replica, expert)
+                              : std::vector<int>{YamlMap::convert<int>(replica, expert)}});
   }
   return placement;
 }
 
 Stage parse_stage(const YAML::Node& node, const std::string& where) {
-  const Reader reader(node, where,
-                      {"layers", "exchange", "attention", "experts", "experts_per_layer"});
+  const YamlMap reader(node, where,
+                       {"layers", "exchange", "attention", "experts", "experts_per_layer"});
   Stage stage;
   const auto layers = reader.get<std::vector<int64_t>>("layers");
   if (layers.size() != 2) throw InputError("{}: expected [first, end]", reader.path("layers"));
   stage.layers = {layers[0], layers[1]};
   stage.exchange = parse_exchange(reader.get<std::string>("exchange", "heads"), where);
-  const Reader attention(reader.field("attention"), reader.path("attention"),
-                         {"heads", "batch_shards", "sequence_shards", "ranks"});
+  const YamlMap attention(reader.field("attention"), reader.path("attention"),
+                          {"heads", "batch_shards", "sequence_shards", "ranks"});
   stage.attention = {.heads = attention.get<std::vector<int>>("heads"),
                      .batch_shards = attention.get<int>("batch_shards", 1),
                      .sequence_shards = attention.get<int>("sequence_shards", 1),
@@ -172,29 +124,19 @@ std::string plan_yaml(const Plan& plan) {
 }
 
 Plan parse_plan(const std::string& yaml, const std::string& where) {
-  YAML::Node root;
-  try {
-    root = YAML::Load(yaml);
-  } catch (const YAML::Exception& error) {
-    throw InputError("{}, line {}: {}", where, error.mark.line + 1, error.msg);
-  }
-  const Reader reader(root, where, {"name", "copies", "micro_batches", "stages"});
+  const YamlMap reader(parse_yaml(yaml, where), where,
+                       {"name", "copies", "micro_batches", "stages"});
   Plan plan{.name = reader.get<std::string>("name", where),
             .copies = reader.get<int>("copies", 1),
             .micro_batches = reader.get<int>("micro_batches", 1)};
-  const YAML::Node stages = reader.field("stages");
-  if (!stages.IsSequence()) throw InputError("{}: expected a list", reader.path("stages"));
+  const YAML::Node stages = reader.list("stages");
   for (size_t s = 0; s < stages.size(); ++s)
     plan.stages.push_back(parse_stage(stages[s], fmt::format("{}, stage {}", where, s)));
   return plan;
 }
 
 Plan read_plan(const std::filesystem::path& file) {
-  std::ifstream stream(file);
-  if (!stream) throw InputError("{}: cannot be read", file.string());
-  std::stringstream text;
-  text << stream.rdbuf();
-  return parse_plan(text.str(), file.string());
+  return parse_plan(read_text(file), file.string());
 }
 
 }  // namespace tandem

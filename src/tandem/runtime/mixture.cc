@@ -3,7 +3,8 @@
 namespace tandem {
 namespace {
 
-void route(Rank& rank, Track& on, const AttentionParameters& w, LayerActivations& a) {
+void route(Rank& rank, const Pass& pass, Track& on, const AttentionParameters& w,
+           LayerActivations& a) {
   const ModelConfig& model = rank.model;
   const int64_t rows = a.expert_rows.rows;
   Tensor logits = linear(on, a.expert_rows, w.router, {}, DType::f32);
@@ -17,7 +18,9 @@ void route(Rank& rank, Track& on, const AttentionParameters& w, LayerActivations
                  .logsumexp = a.router_logsumexp,
                  .experts = a.experts,
                  .weights = a.weights,
-                 .normalize = model.normalize_top_k});
+                 .normalize = model.normalize_top_k,
+                 .layer = on.layer,
+                 .keys = keys_of(pass.batch, pass.rows.owned)});
   a.served = a.experts;
 }
 
@@ -85,7 +88,7 @@ Task<Tensor> mixture_block(Rank& rank, Pass& pass, Track& on, LayerActivations& 
   const AttentionParameters& w = rank.weights.layer(on.layer).attention;
   a.expert_rows =
       normed(rank, on, a.x_middle, w.expert_norm, w.expert_norm_bias, a.expert_statistics);
-  route(rank, on, w, a);
+  route(rank, pass, on, w, a);
   co_await count_routing(rank, pass, on, a);
   plan_dispatch(rank, pass, on.layer, a);
   dispatch(rank, pass, on, a);

@@ -1,7 +1,6 @@
 #include "tandem/runtime/rank.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "tandem/runtime/optimizer.h"
 #include "tandem/runtime/steps.h"
@@ -67,17 +66,8 @@ void Rank::find_groups() {
 }
 
 void Rank::make_rotation() {
-  const int64_t half = model.head_dim / 2;
-  std::vector<float> table(model.max_positions * model.head_dim);
-  for (int64_t position = 0; position < model.max_positions; ++position)
-    for (int64_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(position) *
-                           std::pow(model.rope_theta, -2.0 * static_cast<double>(i) /
-                                                          static_cast<double>(model.head_dim));
-      table[position * model.head_dim + i] = static_cast<float>(std::cos(angle));
-      table[position * model.head_dim + half + i] = static_cast<float>(std::sin(angle));
-    }
-  rotation = device.upload(table, model.max_positions, model.head_dim);
+  rotation = device.allocate(model.max_positions, model.head_dim, DType::f32);
+  device.execute(RotationTable{.table = rotation, .theta = model.rope_theta});
 }
 
 Dropout Rank::dropout(RandomStream stream, double probability, int64_t layer,

@@ -125,6 +125,13 @@ ParameterStore ParameterStore::random(const ModelConfig& config, uint64_t seed, 
   return store;
 }
 
+ParameterStore ParameterStore::shapes(const ModelConfig& config, DType dtype) {
+  ParameterStore store(config, dtype);
+  for (const Parameter& p : parameters(config))
+    store.tensors_[p.id] = view_of(nullptr, p.rows, p.cols, dtype);
+  return store;
+}
+
 Tensor ParameterStore::region(const Region& region) const {
   return tensors_.at(region.id).slice_rows(region.rows).slice_cols(region.cols);
 }

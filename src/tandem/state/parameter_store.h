@@ -23,6 +23,9 @@ class ParameterStore {
   static ParameterStore random(const ModelConfig& config, uint64_t seed, DType dtype,
                                Device& device);
 
+  // No numbers: for ranks on simulated devices.
+  static ParameterStore shapes(const ModelConfig& config, DType dtype);
+
   DType dtype() const { return dtype_; }
   const ModelConfig& config() const { return config_; }
   Tensor region(const Region& region) const;

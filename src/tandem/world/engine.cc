@@ -6,9 +6,14 @@
 namespace tandem {
 
 Engine::Engine(Plan plan, ParameterStore& store, const WorldSettings& settings)
+    : Engine(std::move(plan), store, [&](const Plan& p, ParameterStore& s) {
+        return std::make_unique<LocalWorld>(p, s, settings);
+      }) {}
+
+Engine::Engine(Plan plan, ParameterStore& store, const MakeWorld& make_world)
     : plan_(std::move(plan)), store_(store), recorder_(-1) {
   validate(plan_, store.config());
-  world_ = std::make_unique<LocalWorld>(plan_, store, settings);
+  world_ = make_world(plan_, store);
   logits_.resize(plan_.ranks());
   expert_tokens_.resize(model().layers * model().experts);
 }

@@ -44,13 +44,15 @@ struct TrainingResult {
 class Engine {
  public:
   // Ranks start at once. InputError where the plan does not fit the store's model.
+  Engine(Plan plan, ParameterStore& store, const MakeWorld& make_world);
+  // In this process.
   Engine(Plan plan, ParameterStore& store, const WorldSettings& settings);
   ~Engine();
 
   const Plan& plan() const { return plan_; }
   const ModelConfig& model() const { return store_.config(); }
   ParameterStore& store() const { return store_; }
-  LocalWorld& world() { return *world_; }
+  World& world() { return *world_; }
 
   // Slots are numbered 0 .. slots-1; each sequence may have up to tokens_per_slot tokens.
   void plan_memory(int64_t slots, int64_t tokens_per_slot);
@@ -77,7 +79,7 @@ class Engine {
 
   Plan plan_;
   ParameterStore& store_;
-  std::unique_ptr<LocalWorld> world_;
+  std::unique_ptr<World> world_;
   Recorder recorder_;
   std::vector<Tensor> logits_;  // of the last run, by rank
   std::vector<int64_t> expert_tokens_;

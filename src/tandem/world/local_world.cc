@@ -31,7 +31,7 @@ LocalWorld::LocalWorld(const Plan& plan, ParameterStore& store, const WorldSetti
 
 LocalWorld::~LocalWorld() {
   const std::vector<int32_t> words = to_words(Command{.kind = CommandKind::stop});
-  for (int rank = 0; rank < ranks(); ++rank) {
+  for (int rank = 0; rank < static_cast<int>(seats_.size()); ++rank) {
     Operation stop{.peer = rank};
     stop.message.parts[0] = device_->upload(words, 1, static_cast<int64_t>(words.size()));
     (void)controller_->send(stop);  // a rank that is gone needs no telling

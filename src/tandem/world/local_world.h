@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tandem/comm/local/local_transport.h"
-#include "tandem/runtime/rank.h"
+#include "tandem/world/world.h"
 
 namespace tandem {
 
@@ -16,22 +16,17 @@ struct WorldSettings {
   Rank::Settings rank;
 };
 
-// Starts every rank of the plan at once; they obey what is sent on controller(). The plan and the
-// store must outlive the world. Used by one thread.
-class LocalWorld {
+class LocalWorld final : public World {
  public:
   LocalWorld(const Plan& plan, ParameterStore& store, const WorldSettings& settings);
-  ~LocalWorld();  // tells the ranks to stop, and waits for them
+  ~LocalWorld() override;  // waits for the ranks
 
-  Transport& controller() { return *controller_; }
-  Device& controller_device() { return *device_; }
-  double timeout_seconds() const { return settings_.rank.timeout_seconds; }
-
-  // What the ranks have recorded and hold; read only between commands.
-  int ranks() const { return static_cast<int>(seats_.size()); }
-  Recorder& recorder(int rank) { return seats_[rank]->recorder; }
-  Device& device(int rank) { return *seats_[rank]->device; }
-  Rank& rank(int number) { return *seats_[number]->rank; }
+  Transport& controller() override { return *controller_; }
+  Device& controller_device() override { return *device_; }
+  double timeout_seconds() const override { return settings_.rank.timeout_seconds; }
+  Recorder& recorder(int rank) override { return seats_[rank]->recorder; }
+  Device& device(int rank) override { return *seats_[rank]->device; }
+  Rank& rank(int number) override { return *seats_[number]->rank; }
 
  private:
   struct Seat {

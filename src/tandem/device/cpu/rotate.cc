@@ -1,4 +1,6 @@
 // Rotary positions.
+#include <cmath>
+
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/parallel.h"
 #include "tandem/device/cpu/row_math.h"
@@ -50,6 +52,21 @@ HWY_AFTER_NAMESPACE();
 namespace tandem::cpu {
 
 HWY_EXPORT(rotate_rows);
+
+void run(const RotationTable& op, int threads) {
+  const int64_t width = op.table.cols, half = width / 2;
+  parallel_ranges(threads, op.table.rows, [&](const Interval& positions) {
+    for (int64_t position = positions.begin; position < positions.end; ++position) {
+      float* row = op.table.row<float>(position);
+      for (int64_t i = 0; i < half; ++i) {
+        const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(width);
+        const double angle = static_cast<double>(position) * std::pow(op.theta, exponent);
+        row[i] = static_cast<float>(std::cos(angle));
+        row[half + i] = static_cast<float>(std::sin(angle));
+      }
+    }
+  });
+}
 
 void run(const Rotate& op, int threads) {
   TANDEM_CHECK(op.head_dim % 2 == 0 && op.rotation.cols == op.head_dim, "head size {}",

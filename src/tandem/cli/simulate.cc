@@ -1,0 +1,106 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "tandem/cli/commands.h"
+#include "tandem/cli/model_options.h"
+#include "tandem/planner/simulation.h"
+#include "tandem/report/format.h"
+#include "tandem/report/table.h"
+#include "tandem/trace/perfetto.h"
+
+namespace tandem::cli {
+namespace {
+
+struct SimulateOptions {
+  std::string model, cluster, plan = "single", dtype = "bf16", trace_file, json_file;
+  bool decode = false, prefill = false, train = false;
+  Workload work;
+  SimulationSettings settings;
+};
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+nlohmann::json prediction_json(const Prediction& p, const Workload& work, double wall_seconds) {
+  auto communication = nlohmann::json::object();
+  for (const CommunicationUse& use : p.metrics.communication)
+    if (use.kind != MessageKind::control)
+      communication[std::string(message_kind_name(use.kind))] = use.share;
+  return {{work.kind == WorkKind::decode ? "tpot_seconds" : "step_seconds", p.step_seconds},
+          {"tokens_per_second", p.tokens_per_second(work)},
+          {"utilization_attention", p.metrics.attention.utilisation},
+          {"utilization_experts", p.metrics.expert.utilisation},
+          {"communication_share", communication},
+          {"memory_bytes", p.memory_bytes},
+          {"energy_joules_per_token", p.energy.joules() / static_cast<double>(work.tokens())},
+          {"messages", p.messages},
+          {"message_bytes", p.message_bytes},
+          {"events", p.events},
+          {"wall_seconds", wall_seconds},
+          {"floor_seconds", p.floor_seconds}};
+}
+
+void print(const Prediction& p, const Workload& work) {
+  Table table({{"figure", Align::left}, {"value"}});
+  table.add_row({work.kind == WorkKind::decode ? "time per output token" : "step",
+                 format_seconds(p.step_seconds)});
+  table.add_row({"no step can be faster than", format_seconds(p.floor_seconds)});
+  table.add_row({"tokens/s", format_number(p.tokens_per_second(work))});
+  table.add_row({"attention ranks busy", format_share(p.metrics.attention.utilisation)});
+  table.add_row({"expert ranks busy", format_share(p.metrics.expert.utilisation)});
+  for (const CommunicationUse& use : p.metrics.communication)
+    if (use.kind != MessageKind::control)
+      table.add_row({fmt::format("{} messages under way", message_kind_name(use.kind)),
+                     format_share(use.share)});
+  for (const auto& [component, bytes] : p.memory_bytes)
+    table.add_row({component + ", fullest rank", format_bytes(static_cast<double>(bytes))});
+  table.add_row({"energy a token",
+                 fmt::format("{:.3g} J", p.energy.joules() / static_cast<double>(work.tokens()))});
+  fmt::print("{}", table.text());
+}
+
+void run(SimulateOptions& o) {
+  if (o.decode + o.prefill + o.train > 1)
+    throw InputError("--decode, --prefill, --train: choose one");
+  o.work.kind = o.train ? WorkKind::train : o.prefill ? WorkKind::prefill : WorkKind::decode;
+  o.settings.dtype = parse_dtype(o.dtype);
+  const ModelConfig model = ModelFiles(o.model).config();
+  const Cluster cluster = read_cluster(o.cluster);
+  const Plan plan = make_plan(o.plan, model);
+  const double start = now_seconds();
+  const Prediction prediction = simulate(model, plan, cluster, o.work, o.settings);
+  print(prediction, o.work);
+  write_json(o.json_file, prediction_json(prediction, o.work, now_seconds() - start));
+}
+
+}  // namespace
+
+void add_simulate(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("simulate", "Run a plan on a described cluster");
+  const auto o = std::make_shared<SimulateOptions>();
+  command->add_option("--model", o->model, "Model directory; its config.json is enough")
+      ->required();
+  command->add_option("--cluster", o->cluster, "Cluster file (docs/clusters.md)")->required();
+  command->add_option("--plan", o->plan, "Plan file or shorthand")->capture_default_str();
+  command->add_flag("--decode", o->decode, "One token for every sequence a step (the default)");
+  command->add_flag("--prefill", o->prefill, "Whole prompts");
+  command->add_flag("--train", o->train, "A training step");
+  command->add_option("--batch", o->work.sequences, "Sequences a step")->capture_default_str();
+  command
+      ->add_option("--context", o->work.context_tokens,
+                   "Tokens a sequence has (decode), or is made of")
+      ->capture_default_str();
+  command->add_option("--accumulate", o->work.groups, "Training: groups of micro-batches")
+      ->capture_default_str();
+  command->add_option("--steps", o->settings.steps, "Steps to average")->capture_default_str();
+  command->add_option("--routing", o->settings.routing, "uniform | zipf:A")->capture_default_str();
+  command->add_option("--dtype", o->dtype, "f32 or bf16")->capture_default_str();
+  command->add_option("--seed", o->settings.seed, "Seed of the routing")->capture_default_str();
+  command->add_option("--json", o->json_file, "Write the results here (docs/json.md)");
+  command->callback([o] { run(*o); });
+}
+
+}  // namespace tandem::cli

@@ -1,0 +1,74 @@
+#include "tandem/comm/sim/network.h"
+
+#include <algorithm>
+#include <array>
+
+namespace tandem {
+
+int Network::add(double bytes_per_second) {
+  const auto index = static_cast<int>(ways_.size());
+  ways_.insert(ways_.end(), 2, {.bytes_per_second = bytes_per_second});
+  return index;
+}
+
+Network::Network(const Cluster& cluster)
+    : leaf_latency_seconds_(cluster.leaf_latency_seconds),
+      overhead_seconds_(cluster.message_overhead_seconds) {
+  std::vector<double> leaf_bytes_per_second;
+  for (size_t n = 0; n < cluster.nodes.size(); ++n) {
+    const Node& node = cluster.nodes[n];
+    const int leaf = cluster.leaf_of(static_cast<int>(n));
+    leaf_bytes_per_second.resize(static_cast<size_t>(leaf) + 1);
+    int shared_nic = -1;
+    for (size_t d = 0; d < node.devices.size(); ++d) {
+      Place place{.node = static_cast<int>(n),
+                  .leaf = leaf,
+                  .inside_latency_seconds = node.inside.latency_seconds,
+                  .nic_latency_seconds = node.nic.latency_seconds};
+      if (node.inside.bytes_per_second > 0) place.inside = add(node.inside.bytes_per_second);
+      if (node.nic.bytes_per_second > 0) {
+        const bool first = node.nic_per_device || shared_nic < 0;
+        if (first) shared_nic = add(node.nic.bytes_per_second);
+        if (first) leaf_bytes_per_second[static_cast<size_t>(leaf)] += node.nic.bytes_per_second;
+        place.nic = shared_nic;
+      }
+      places_.push_back(place);
+    }
+  }
+  for (const double bytes_per_second : leaf_bytes_per_second)
+    leaves_.push_back(add(bytes_per_second / cluster.oversubscription));
+}
+
+double Network::arrival_seconds(int from, int to, int64_t bytes, double now_seconds) {
+  const Place &source = places_[static_cast<size_t>(from)],
+              &target = places_[static_cast<size_t>(to)];
+  std::array<int, 4> way{};
+  size_t count = 0;
+  double latency = 0;
+  if (source.node == target.node) {
+    way = {source.inside, target.inside + 1};
+    count = 2;
+    latency = source.inside_latency_seconds;
+  } else {
+    way[count++] = source.nic;
+    if (source.leaf != target.leaf) {
+      way[count++] = leaves_[static_cast<size_t>(source.leaf)];
+      way[count++] = leaves_[static_cast<size_t>(target.leaf)] + 1;
+      latency += leaf_latency_seconds_;
+    }
+    way[count++] = target.nic + 1;
+    latency += std::max(source.nic_latency_seconds, target.nic_latency_seconds);
+    internode_bytes_ += bytes;
+  }
+  double start = now_seconds + overhead_seconds_, end = start;
+  for (size_t i = 0; i < count; ++i) {
+    Way& link = ways_[static_cast<size_t>(way[i])];
+    start = std::max(start, link.free_seconds);
+    link.free_seconds = start + static_cast<double>(bytes) / link.bytes_per_second;
+    if (i == 0) link.free_seconds += overhead_seconds_;
+    end = std::max(end, link.free_seconds);
+  }
+  return end + latency;
+}
+
+}  // namespace tandem

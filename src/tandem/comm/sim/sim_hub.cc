@@ -1,0 +1,183 @@
+#include "tandem/comm/sim/sim_hub.h"
+
+#include <algorithm>
+
+#include "tandem/base/error.h"
+
+namespace tandem {
+
+class SimTransport final : public Transport {
+ public:
+  SimTransport(SimHub& hub, int rank) : hub_(hub), rank_(rank) {}
+
+  int self() const override { return rank_; }
+  double now_seconds() const override { return hub_.clock_seconds(rank_); }
+  bool send(Operation& operation) override {
+    hub_.send(rank_, operation);
+    return true;
+  }
+  bool receive(Operation& operation) override { return hub_.receive(rank_, operation); }
+  void cancel(Operation& operation) override { hub_.cancel(rank_, operation); }
+  Operation* poll(double) override {
+    TANDEM_CHECK(rank_ == hub_.controller(), "rank {} polls in virtual time", rank_);
+    return hub_.poll();
+  }
+
+ private:
+  SimHub& hub_;
+  int rank_;
+};
+
+SimHub::SimHub(const Cluster& cluster, std::vector<int> devices)
+    : network_(cluster), devices_(std::move(devices)), seats_(devices_.size() + 1) {}
+
+std::unique_ptr<Transport> SimHub::connect(int rank) {
+  return std::make_unique<SimTransport>(*this, rank);
+}
+
+void SimHub::lose_at(int rank, double seconds) { at(seconds, EventKind::lose, rank); }
+
+void SimHub::send(int from, Operation& operation) {
+  const double now = clock_seconds(from);
+  operation.status = seat(operation.peer).lost ? Status::peer_lost : Status::ok;
+  if (operation.status != Status::ok) return;
+  operation.message.sent_seconds = now;
+  int index = static_cast<int>(flights_.size());
+  if (free_flights_.empty()) {
+    flights_.emplace_back();
+  } else {
+    index = free_flights_.back();
+    free_flights_.pop_back();
+  }
+  flights_[static_cast<size_t>(index)] = {from, operation.peer, operation.tag,
+                                          std::move(operation.message)};
+  at(now, EventKind::send, index);
+}
+
+bool SimHub::receive(int rank, Operation& operation) {
+  Seat& own = seat(rank);
+  const auto found = std::ranges::find_if(own.arrived, [&](const Flight& flight) {
+    return flight.from == operation.peer && flight.tag == operation.tag;
+  });
+  if (found != own.arrived.end()) {
+    operation.message = std::move(found->message);
+    operation.status = Status::ok;
+    own.arrived.erase(found);
+    return true;
+  }
+  if (seat(operation.peer).lost) {
+    operation.status = Status::peer_lost;
+    return true;
+  }
+  own.posted.push_back(&operation);
+  return false;
+}
+
+void SimHub::cancel(int rank, Operation& operation) {
+  std::erase(seat(rank).posted, &operation);
+  std::erase(seat(rank).completed, &operation);
+}
+
+void SimHub::arrive(Flight& flight, double seconds) {
+  Seat& to = seat(flight.to);
+  if (to.lost) return;
+  const auto waiting = std::ranges::find_if(to.posted, [&](const Operation* posted) {
+    return posted->peer == flight.from && posted->tag == flight.tag;
+  });
+  if (waiting == to.posted.end()) {
+    to.arrived.push_back(std::move(flight));
+    return;
+  }
+  (*waiting)->message = std::move(flight.message);
+  (*waiting)->status = Status::ok;
+  to.completed.push_back(*waiting);
+  to.posted.erase(waiting);
+  if (to.idle) look(flight.to, seconds);
+}
+
+// The events have caught up with a rank that has nothing else to do.
+void SimHub::look(int rank, double seconds) {
+  Seat& own = seat(rank);
+  const double since = own.clock_seconds;
+  own.clock_seconds = std::max(own.clock_seconds, seconds);
+  if (rank == controller()) return;  // poll() goes on
+  while (!own.completed.empty() && !own.lost) {
+    Operation& operation = *own.completed.front();
+    own.completed.pop_front();
+    own.idle = false;
+    const double before = own.clock_seconds;
+    run_(rank, operation, std::min(since, before));
+    if (own.clock_seconds > before) return at(own.clock_seconds, EventKind::look, rank);
+  }
+  own.idle = true;
+}
+
+void SimHub::lose(int rank, double seconds) {
+  seat(rank).lost = true;
+  for (int other = 0; other < static_cast<int>(seats_.size()); ++other) {
+    Seat& own = seat(other);
+    for (Operation* operation : own.posted)
+      if (operation->peer == rank) {
+        operation->status = Status::peer_lost;
+        own.completed.push_back(operation);
+      }
+    std::erase_if(own.posted, [&](const Operation* operation) { return operation->peer == rank; });
+    if (other != rank && own.idle && !own.completed.empty()) look(other, seconds);
+  }
+}
+
+void SimHub::handle(const Event& event) {
+  ++events_;
+  switch (event.kind) {
+    case EventKind::send: {
+      const Flight& flight = flights_[static_cast<size_t>(event.index)];
+      const bool outside =
+          flight.from == flight.to || flight.from == controller() || flight.to == controller();
+      const double arrival =
+          outside ? event.seconds
+                  : network_.arrival_seconds(devices_[static_cast<size_t>(flight.from)],
+                                             devices_[static_cast<size_t>(flight.to)],
+                                             flight.message.bytes(), event.seconds);
+      return at(arrival, EventKind::arrive, event.index);
+    }
+    case EventKind::arrive: {
+      Flight flight = std::move(flights_[static_cast<size_t>(event.index)]);
+      free_flights_.push_back(event.index);
+      return arrive(flight, event.seconds);
+    }
+    case EventKind::look:
+      return look(event.index, event.seconds);
+    case EventKind::lose:
+      return lose(event.index, event.seconds);
+  }
+}
+
+Operation* SimHub::poll() {
+  Seat& own = seat(controller());
+  while (own.completed.empty()) {
+    if (queue_.empty()) report_deadlock();
+    const Event event = queue_.top();
+    queue_.pop();
+    handle(event);
+  }
+  Operation* operation = own.completed.front();
+  own.completed.pop_front();
+  return operation;
+}
+
+void SimHub::report_deadlock() const {
+  std::string waiting;
+  for (int rank = 0; rank < controller(); ++rank)
+    for (const Operation* operation : seats_[static_cast<size_t>(rank)].posted) {
+      const Tag& tag = operation->tag;
+      if (tag.kind == MessageKind::control) continue;
+      waiting += fmt::format(
+          "; rank {} waits for the {} message of layer {}, micro-batch {}{} from "
+          "rank {}",
+          rank, message_kind_name(tag.kind), tag.layer, tag.micro_batch,
+          tag.backward ? " (backward)" : "", operation->peer);
+    }
+  throw WorldError("the simulated ranks wait for each other{}", waiting);
+}
+
+}  // namespace tandem

@@ -1,0 +1,88 @@
+// Ranks in virtual time, all on the thread that polls as the controller. What is to happen stands
+// in one queue, ordered by time and then by when it was put there: the same run gives the same
+// events.
+//
+// A rank computes ahead of the others: its clock may be later than the last event. It looks for
+// messages only when the events have caught up with its clock, and what it sends goes to the
+// network at its own time, so cause never follows effect.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <queue>
+#include <vector>
+
+#include "tandem/comm/sim/network.h"
+#include "tandem/comm/transport.h"
+
+namespace tandem {
+
+class SimHub {
+ public:
+  // devices[rank] is the device of the cluster that a rank sits on. The peer behind the last rank
+  // is the controller, which is not part of the cluster: its messages take no time.
+  SimHub(const Cluster& cluster, std::vector<int> devices);
+
+  // The hub must outlive it. Only the controller's may poll().
+  std::unique_ptr<Transport> connect(int rank);
+  double& clock_seconds(int rank) { return seats_[static_cast<size_t>(rank)].clock_seconds; }
+  // run(rank, operation, since): the rank has waited since then; go on until everything waits.
+  void set_runner(std::function<void(int, Operation&, double)> run) { run_ = std::move(run); }
+  // From `seconds` on the rank is gone: who waits for it learns so.
+  void lose_at(int rank, double seconds);
+
+  int64_t events() const { return events_; }
+  const Network& network() const { return network_; }
+
+ private:
+  friend class SimTransport;
+  enum class EventKind : uint8_t { send, arrive, look, lose };
+  struct Event {
+    double seconds;
+    int64_t number;
+    EventKind kind;
+    int index;  // of a flight, or a rank
+    bool operator>(const Event& other) const {
+      return seconds != other.seconds ? seconds > other.seconds : number > other.number;
+    }
+  };
+  struct Flight {
+    int from = 0, to = 0;
+    Tag tag;
+    Message message;
+  };
+  struct Seat {
+    double clock_seconds = 0;
+    bool idle = true, lost = false;
+    std::vector<Operation*> posted;
+    std::deque<Operation*> completed;
+    std::vector<Flight> arrived;
+  };
+
+  Seat& seat(int rank) { return seats_[static_cast<size_t>(rank)]; }
+  int controller() const { return static_cast<int>(seats_.size()) - 1; }
+  void at(double seconds, EventKind kind, int index) {
+    queue_.push({seconds, numbers_++, kind, index});
+  }
+  void send(int from, Operation& operation);
+  bool receive(int rank, Operation& operation);
+  void cancel(int rank, Operation& operation);
+  Operation* poll();
+  void handle(const Event& event);
+  void arrive(Flight& flight, double seconds);
+  void look(int rank, double seconds);
+  void lose(int rank, double seconds);
+  [[noreturn]] void report_deadlock() const;
+
+  Network network_;
+  std::vector<int> devices_;
+  std::vector<Seat> seats_;
+  std::vector<Flight> flights_;
+  std::vector<int> free_flights_;
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> queue_;
+  std::function<void(int, Operation&, double)> run_;
+  int64_t numbers_ = 0, events_ = 0;
+};
+
+}  // namespace tandem

@@ -1,0 +1,23 @@
+// Seconds of an operation on a device of a cluster: a roofline with efficiencies and an overhead.
+#pragma once
+
+#include <string_view>
+
+#include "tandem/cluster/cluster.h"
+#include "tandem/trace/span.h"
+
+namespace tandem {
+
+// max(FLOPs / (peak * efficiency), bytes / (bandwidth * efficiency)) + overhead. What was measured
+// of this operation takes the place of peak, bandwidth and overhead. A dtype that the type does not
+// list is computed as the next wider one that it does.
+double operation_seconds(const DeviceType& type, std::string_view operation, std::string_view dtype,
+                         const Cost& cost);
+
+// FLOP/s of a dtype at the best.
+double peak_flops_per_second(const DeviceType& type, std::string_view dtype);
+
+// The same without overheads and efficiencies: no program can be faster.
+double floor_seconds(const DeviceType& type, std::string_view dtype, const Cost& cost);
+
+}  // namespace tandem

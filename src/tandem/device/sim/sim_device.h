@@ -1,0 +1,22 @@
+// A device of a described cluster: operations take the time that the cost model says, tensors are
+// shapes without numbers. What a rank program must know nevertheless (which experts a token goes
+// to) comes from the workload.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "tandem/cluster/cluster.h"
+#include "tandem/device/device.h"
+
+namespace tandem {
+
+// The experts of one token in one layer, distinct, into `experts`. The same call gives the same
+// answer, whichever rank asks.
+using Routing = std::function<void(int64_t layer, uint64_t token_key, std::span<int32_t> experts)>;
+
+// `clock_seconds` is the rank's; operations move it on. All references must outlive the device.
+std::unique_ptr<Device> make_sim_device(const DeviceType& type, const Routing& routing,
+                                        double& clock_seconds);
+
+}  // namespace tandem

@@ -1,0 +1,63 @@
+// A workload under a plan on a described cluster: what a simulated run says about it. Functions
+// that may run in different threads at once.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "tandem/planner/routing.h"
+#include "tandem/trace/metrics.h"
+#include "tandem/world/engine.h"
+#include "tandem/world/sim_world.h"
+
+namespace tandem {
+
+enum class WorkKind : uint8_t { decode, prefill, train };
+
+struct Workload {
+  WorkKind kind = WorkKind::decode;
+  int64_t sequences = 1;         // of a step, in all
+  int64_t context_tokens = 512;  // decode: before the new token; else tokens of a sequence
+  int groups = 1;                // training: gradient accumulation
+
+  // That a step takes in (prefill, training) or makes (decode).
+  int64_t tokens() const {
+    return kind == WorkKind::decode ? sequences : sequences * context_tokens;
+  }
+};
+
+// Joules of a group of ranks in one step.
+struct Energy {
+  double attention_joules = 0, expert_joules = 0;
+  double joules() const { return attention_joules + expert_joules; }
+};
+
+struct Prediction {
+  double step_seconds = 0;   // mean
+  double floor_seconds = 0;  // of the slowest rank, at its device's peaks: no step can be faster
+  Metrics metrics;
+  Energy energy;                                // of a step
+  std::map<std::string, int64_t> memory_bytes;  // of the fullest rank, by component
+  std::vector<int64_t> rank_memory_bytes;       // in all
+  std::vector<RankSpans> spans;                 // of the last step
+  int64_t events = 0, messages = 0, message_bytes = 0, internode_bytes = 0;
+
+  double tokens_per_second(const Workload& work) const {
+    return static_cast<double>(work.tokens()) / step_seconds;
+  }
+};
+
+struct SimulationSettings {
+  DType dtype = DType::bf16;
+  int steps = 1;                    // measured; one more comes before
+  std::string routing = "uniform";  // make_routing()
+  uint64_t seed = 0;
+  std::vector<int> devices;  // of the cluster, by rank; empty: in order
+};
+
+// InputError where plan, model, workload and cluster do not fit together, WorldError where ranks
+// wait for each other for ever.
+Prediction simulate(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
+                    const Workload& work, const SimulationSettings& settings);
+
+}  // namespace tandem

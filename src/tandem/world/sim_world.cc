@@ -1,0 +1,66 @@
+#include "tandem/world/sim_world.h"
+
+#include <numeric>
+
+namespace tandem {
+namespace {
+
+std::vector<int> devices_of(const Plan& plan, const Cluster& cluster, std::vector<int> devices) {
+  if (devices.empty()) {
+    devices.resize(static_cast<size_t>(plan.ranks()));
+    std::iota(devices.begin(), devices.end(), 0);
+  }
+  if (static_cast<int>(devices.size()) != plan.ranks())
+    throw InputError("{} devices for the {} ranks of plan {}", devices.size(), plan.ranks(),
+                     plan.name);
+  std::vector<bool> used(static_cast<size_t>(cluster.devices()));
+  for (size_t rank = 0; rank < devices.size(); ++rank) {
+    const int device = devices[rank];
+    if (!cluster.has_device(device))
+      throw InputError("plan {}: rank {} sits on device {}, cluster {} has {}", plan.name, rank,
+                       device, cluster.name, cluster.devices());
+    if (used[static_cast<size_t>(device)])
+      throw InputError("plan {}: two ranks sit on device {}", plan.name, device);
+    used[static_cast<size_t>(device)] = true;
+  }
+  return devices;
+}
+
+}  // namespace
+
+SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& cluster,
+                   const SimSettings& settings)
+    : settings_(settings), hub_(cluster, devices_of(plan, cluster, settings.devices)) {
+  const int ranks = plan.ranks();
+  device_ = make_sim_device(cluster.types[0], settings_.routing, hub_.clock_seconds(ranks));
+  controller_ = hub_.connect(ranks);
+  hub_.set_runner([this](int rank, Operation& operation, double since_seconds) {
+    Endpoint& endpoint = seats_[rank]->rank->endpoint;
+    endpoint.completed(operation, since_seconds);
+    endpoint.proceed();
+  });
+  const Rank::Settings rank_settings{.timeout_seconds = timeout_seconds(),
+                                     .trainable = settings.trainable,
+                                     .shard_optimizer = settings.shard_optimizer};
+  for (int number = 0; number < ranks; ++number) {
+    Seat& seat = *seats_.emplace_back(std::make_unique<Seat>(number));
+    const int device = settings.devices.empty() ? number : settings.devices[number];
+    seat.device =
+        make_sim_device(cluster.type_of(device), settings_.routing, hub_.clock_seconds(number));
+    seat.transport = hub_.connect(number);
+    seat.rank = std::make_unique<Rank>(plan, number, store, *seat.device, *seat.transport,
+                                       seat.recorder, rank_settings);
+    seat.recorder.clear();  // what the rank did to set itself up
+    hub_.clock_seconds(number) = 0;
+    seat.serving.push_back(seat.rank->serve());
+    seat.rank->endpoint.resume_later(seat.serving[0].handle());
+    seat.rank->endpoint.proceed();
+  }
+}
+
+// Ranks that wait let go of what they wait for.
+SimWorld::~SimWorld() {
+  for (auto& seat : seats_) seat->serving.clear();
+}
+
+}  // namespace tandem

@@ -1,0 +1,56 @@
+// Ranks on a described cluster in virtual time. Nothing is computed; the rank program, its messages
+// and its spans are those of every world.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "tandem/cluster/cluster.h"
+#include "tandem/comm/sim/sim_hub.h"
+#include "tandem/device/sim/sim_device.h"
+#include "tandem/world/world.h"
+
+namespace tandem {
+
+struct SimSettings {
+  Routing routing;
+  std::vector<int> devices;  // of the cluster, by rank; empty: rank r sits on device r
+  bool trainable = false, shard_optimizer = true;
+};
+
+class SimWorld final : public World {
+ public:
+  // InputError where the plan has more ranks than the cluster has devices, or names one twice. The
+  // cluster must outlive the world.
+  SimWorld(const Plan& plan, ParameterStore& store, const Cluster& cluster,
+           const SimSettings& settings);
+  ~SimWorld() override;
+
+  Transport& controller() override { return *controller_; }
+  Device& controller_device() override { return *device_; }
+  double timeout_seconds() const override { return 1e9; }  // who waits in vain is found at once
+  Recorder& recorder(int rank) override { return seats_[rank]->recorder; }
+  Device& device(int rank) override { return *seats_[rank]->device; }
+  Rank& rank(int number) override { return *seats_[number]->rank; }
+
+  const SimHub& hub() const { return hub_; }
+  void lose_at(int rank, double seconds) { hub_.lose_at(rank, seconds); }
+
+ private:
+  struct Seat {
+    explicit Seat(int number) : recorder(number) {}
+    Recorder recorder;
+    std::unique_ptr<Device> device;
+    std::unique_ptr<Transport> transport;
+    std::unique_ptr<Rank> rank;
+    std::vector<Task<>> serving;
+  };
+
+  SimSettings settings_;
+  SimHub hub_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Transport> controller_;
+  std::vector<std::unique_ptr<Seat>> seats_;
+};
+
+}  // namespace tandem
