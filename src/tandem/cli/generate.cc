@@ -6,13 +6,14 @@
 
 #include "tandem/cli/commands.h"
 #include "tandem/cli/model_options.h"
+#include "tandem/planner/routing.h"
 
 namespace tandem::cli {
 namespace {
 
 struct GenerateOptions {
   ModelOptions model;
-  std::string prompt, prompt_tokens;
+  std::string prompt, prompt_tokens, routing_file;
   std::vector<std::string> stop;
   GenerateSettings settings;
 };
@@ -101,6 +102,7 @@ void run(GenerateOptions& o) {
   const LoadedModel model = load_model(o.model, false);
   const std::vector<int32_t> prompt = prompt_of(o, model.config());
   Engine engine(make_plan(o.model.plan, model.config()), *model.store, o.model.world());
+  if (!o.routing_file.empty()) engine.record_routing();
   o.settings.sampling.seed = o.model.seed;
   o.settings.end_token = static_cast<int32_t>(model.config().eos_token);
   Output output(o.stop);
@@ -117,6 +119,8 @@ void run(GenerateOptions& o) {
   fmt::print(stderr, "\n{} tokens of prompt in {:.3f} s, {} tokens at {:.1f} tokens/s\n",
              times.prefill_tokens, times.prefill_seconds, drawn.size(), decode_rate);
   write_trace(o.model, engine);
+  if (!o.routing_file.empty())
+    write_file(o.routing_file, routing_csv(engine.routing(), model.config().top_k));
   write_json(o.model.json_file, {{"text", output.text()},
                                  {"tokens", drawn},
                                  {"prompt_tokens", times.prefill_tokens},
@@ -146,6 +150,8 @@ void add_generate(CLI::App& app) {
   command
       ->add_option("--prefill-chunk", o->settings.prefill_chunk, "Tokens of the prompt in one step")
       ->capture_default_str();
+  command->add_option("--record-routing", o->routing_file,
+                      "Write the experts of every token here, for `simulate --routing`");
   command->callback([o] { run(*o); });
 }
 

@@ -104,12 +104,15 @@ void write_trace(const ModelOptions& options, Engine& engine) {
 }
 
 void write_json(const std::string& file, const nlohmann::json& json) {
-  if (file.empty()) return;
+  if (!file.empty()) write_file(file, json.dump(2) + "\n");
+}
+
+void write_file(const std::string& file, const std::string& text) {
   // A pipe or a device is written to; only a plain file is replaced as a whole.
   const bool replaces = !std::filesystem::exists(file) || std::filesystem::is_regular_file(file);
   const std::filesystem::path target = replaces ? file + ".partial" : file;
   std::ofstream stream(target);
-  stream << json.dump(2) << "\n";
+  stream << text;
   stream.close();
   if (!stream) throw WorldError("{}: cannot be written", file);
   if (replaces) std::filesystem::rename(target, file);

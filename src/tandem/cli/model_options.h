@@ -42,7 +42,9 @@ LoadedModel load_model(const ModelOptions& options, bool trainable);
 
 // Spans of all ranks go to --trace, where asked for.
 void write_trace(const ModelOptions& options, Engine& engine);
-// Written to a temporary file and renamed; nothing where --json is not given.
+// Written to a temporary file and renamed.
+void write_file(const std::string& file, const std::string& text);
+// The same; nothing where --json is not given.
 void write_json(const std::string& file, const nlohmann::json& json);
 
 std::vector<RankSpans> spans_of(Engine& engine);

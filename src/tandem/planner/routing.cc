@@ -1,9 +1,15 @@
 #include "tandem/planner/routing.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <numeric>
+#include <unordered_map>
 #include <vector>
 
 #include "tandem/base/random.h"
@@ -25,7 +31,8 @@ double parse_exponent(const std::string& text) {
   }
   if (used == 0 || used + prefix.size() != text.size() || !(exponent >= 0) ||
       !std::isfinite(exponent))
-    throw InputError("--routing {}: expected uniform, or zipf:A with A at or above zero", text);
+    throw InputError("--routing {}: expected uniform, zipf:A with A at or above zero, or a file",
+                     text);
   return exponent;
 }
 
@@ -65,13 +72,97 @@ class DrawnRouting {
   std::vector<std::vector<int32_t>> orders_;
 };
 
+class RecordedRouting {
+ public:
+  RecordedRouting(const std::string& file, const ModelConfig& model, uint64_t seed)
+      : layers_(static_cast<size_t>(model.layers)), top_k_(model.top_k), seed_(seed) {
+    std::ifstream stream(file);
+    if (!stream) throw InputError("--routing {}: cannot be read", file);
+    int64_t number = 0;
+    for (std::string line; std::getline(stream, line);) add(parse(line, file, ++number), model);
+    for (size_t layer = 0; layer < layers_.size(); ++layer)
+      if (layers_[layer].keys.empty())
+        throw InputError("--routing {}: has no token of layer {}", file, layer);
+  }
+
+  void operator()(int64_t layer, uint64_t token_key, std::span<int32_t> experts) const {
+    const Layer& one = layers_[static_cast<size_t>(layer)];
+    const auto known = one.index.find(token_key);
+    const RandomSource random(seed_, RandomStream::routing, 0, static_cast<uint32_t>(layer));
+    const size_t at =
+        known != one.index.end() ? known->second : random.bits(token_key, 0) % one.keys.size();
+    std::copy_n(one.experts.begin() + static_cast<ptrdiff_t>(at) * top_k_, experts.size(),
+                experts.begin());
+  }
+
+ private:
+  struct Layer {
+    std::vector<uint64_t> keys;
+    std::unordered_map<uint64_t, size_t> index;
+    std::vector<int32_t> experts;
+  };
+  struct Line {
+    std::vector<int32_t> numbers;
+    std::string where;
+  };
+
+  static Line parse(const std::string& text, const std::string& file, int64_t number) {
+    Line line{.where = fmt::format("--routing {}, line {}", file, number)};
+    const char* at = text.data();
+    const char* const end = at + text.size();
+    while (at < end) {
+      int32_t value = 0;
+      const auto [next, error] = std::from_chars(at, end, value);
+      if (error != std::errc() || value < 0 || (next < end && *next != ','))
+        throw InputError("{}: expected numbers and commas", line.where);
+      line.numbers.push_back(value);
+      at = next + 1;
+    }
+    return line;
+  }
+
+  void add(const Line& line, const ModelConfig& model) {
+    const auto& n = line.numbers;
+    if (std::ssize(n) != 3 + model.top_k)
+      throw InputError("{}: expected layer, slot, position and {} experts", line.where, top_k_);
+    if (n[0] >= model.layers)
+      throw InputError("{}: layer {} of {}", line.where, n[0], model.layers);
+    for (size_t i = 3; i < n.size(); ++i)
+      if (n[i] >= model.experts)
+        throw InputError("{}: expert {} of {}", line.where, n[i], model.experts);
+    Layer& layer = layers_[static_cast<size_t>(n[0])];
+    const uint64_t key = static_cast<uint64_t>(n[1]) << 32 | static_cast<uint64_t>(n[2]);
+    if (!layer.index.try_emplace(key, layer.keys.size()).second) return;
+    layer.keys.push_back(key);
+    layer.experts.insert(layer.experts.end(), n.begin() + 3, n.end());
+  }
+
+  std::vector<Layer> layers_;
+  int64_t top_k_;
+  uint64_t seed_;
+};
+
+template <class Source>
+Routing share(Source source) {
+  return [shared = std::make_shared<const Source>(std::move(source))](
+             int64_t layer, uint64_t token_key, std::span<int32_t> experts) {
+    (*shared)(layer, token_key, experts);
+  };
+}
+
 }  // namespace
 
+std::string routing_csv(std::span<const int32_t> routing, int64_t top_k) {
+  const auto width = static_cast<size_t>(3 + top_k);
+  std::string text;
+  for (; !routing.empty(); routing = routing.subspan(width))
+    text += fmt::format("{}\n", fmt::join(routing.first(width), ","));
+  return text;
+}
+
 Routing make_routing(const std::string& text, const ModelConfig& model, uint64_t seed) {
-  const auto drawn = std::make_shared<const DrawnRouting>(parse_exponent(text), model, seed);
-  return [drawn](int64_t layer, uint64_t token_key, std::span<int32_t> experts) {
-    (*drawn)(layer, token_key, experts);
-  };
+  if (std::filesystem::exists(text)) return share(RecordedRouting(text, model, seed));
+  return share(DrawnRouting(parse_exponent(text), model, seed));
 }
 
 }  // namespace tandem

@@ -80,7 +80,8 @@ void describe_step(Archive& a, Step& s) {
 
 template <class Archive, class C>
 void describe_command(Archive& a, C& c) {
-  a(c.kind), a(c.slots), a(c.tokens_per_slot), a(c.want_logits), describe_step(a, c.training);
+  a(c.kind), a(c.slots), a(c.tokens_per_slot), a(c.want_logits), a(c.record_routing),
+      describe_step(a, c.training);
   a(c.released);
   for (auto& work : c.sequences) describe_work(a, work);
 }
@@ -88,7 +89,7 @@ void describe_command(Archive& a, C& c) {
 template <class Archive, class R>
 void describe_report(Archive& a, R& r) {
   a(r.failed), a(r.slots), a(r.tokens), a(r.loss_sum), a(r.balance_loss), a(r.z_loss);
-  a(r.token_weight), a(r.gradient_norm), a(r.expert_tokens);
+  a(r.token_weight), a(r.gradient_norm), a(r.expert_tokens), a(r.routing);
 }
 
 }  // namespace

@@ -50,6 +50,7 @@ struct Command {
   CommandKind kind = CommandKind::stop;
   int64_t slots = 0, tokens_per_slot = 0;
   int32_t want_logits = 0;
+  int32_t record_routing = 0;
   TrainingStep training;
   std::vector<SequenceWork> sequences;  // ordered by copy, group, micro-batch, home
   std::vector<int32_t> released;
@@ -66,6 +67,8 @@ struct Report {
   double gradient_norm = 0;
   // tokens routed to each [layer][expert] since the last report, by this rank's tokens
   std::vector<int32_t> expert_tokens;
+  // where asked for: layer, slot, position, top_k experts of each of this rank's tokens
+  std::vector<int32_t> routing;
 
   void clear();  // as new, but for the memory of its arrays
 };

@@ -24,6 +24,19 @@ void route(Rank& rank, const Pass& pass, Track& on, const AttentionParameters& w
   a.served = a.experts;
 }
 
+// For who asks where tokens go: those this rank alone is responsible for.
+void report_routing(Rank& rank, const Pass& pass, int64_t layer, const LayerActivations& a) {
+  const auto experts = rank.device.integers(a.experts);
+  for (int64_t row = pass.rows.mine.begin; row < pass.rows.mine.end; ++row) {
+    const uint64_t key = pass.batch.keys[row];
+    auto& to = rank.report.routing;
+    to.insert(to.end(), {static_cast<int32_t>(layer), static_cast<int32_t>(key >> 32),
+                         static_cast<int32_t>(key)});
+    const auto first = experts.begin() + (row - pass.rows.owned.begin) * rank.model.top_k;
+    to.insert(to.end(), first, first + rank.model.top_k);
+  }
+}
+
 // The rows and pairs for one expert rank; the rows are not copied where all of them go.
 Message message_to(const Dispatch::Destination& destination, Rank& rank, Track& on,
                    const Tensor& rows) {
@@ -89,6 +102,7 @@ Task<Tensor> mixture_block(Rank& rank, Pass& pass, Track& on, LayerActivations& 
   a.expert_rows =
       normed(rank, on, a.x_middle, w.expert_norm, w.expert_norm_bias, a.expert_statistics);
   route(rank, pass, on, w, a);
+  if (rank.command.record_routing) report_routing(rank, pass, on.layer, a);
   co_await count_routing(rank, pass, on, a);
   plan_dispatch(rank, pass, on.layer, a);
   dispatch(rank, pass, on, a);

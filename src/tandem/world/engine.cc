@@ -57,6 +57,7 @@ std::vector<Report> Engine::run(const Command& command) {
       failure_ = report.error;
   if (!failure_.empty()) throw WorldError("{}", failure_);
   for (int rank = 0; rank < plan_.ranks(); ++rank) {
+    routing_.insert(routing_.end(), reports[rank].routing.begin(), reports[rank].routing.end());
     const Role role = role_of(plan_, rank);
     const int64_t first = plan_.stages[role.stage].layers.begin * model().experts;
     for (size_t i = 0; i < reports[rank].expert_tokens.size(); ++i)
@@ -107,7 +108,8 @@ void Engine::place(Command& command) {
 }
 
 Sampled Engine::infer(std::span<const SequenceTokens> sequences, bool want_logits) {
-  Command command{.kind = CommandKind::infer, .want_logits = want_logits};
+  Command command{
+      .kind = CommandKind::infer, .want_logits = want_logits, .record_routing = records_routing_};
   for (const SequenceTokens& sequence : sequences) {
     if (sequence.slot < 0 || sequence.slot >= slots_)
       throw InputError("slot {}: memory is planned for slots 0 to {}", sequence.slot, slots_ - 1);

@@ -69,6 +69,10 @@ class Engine {
 
   // Tokens routed to [layer][expert] since it was last cleared.
   const std::vector<int64_t>& expert_tokens() const { return expert_tokens_; }
+  // From now on every inference step notes where its tokens go: layer, slot, position and top_k
+  // experts, for each token and layer.
+  void record_routing() { records_routing_ = true; }
+  const std::vector<int32_t>& routing() const { return routing_; }
   void clear_expert_tokens() { expert_tokens_.assign(expert_tokens_.size(), 0); }
 
  private:
@@ -83,7 +87,9 @@ class Engine {
   Recorder recorder_;
   std::vector<Tensor> logits_;  // of the last run, by rank
   std::vector<int64_t> expert_tokens_;
-  int64_t slots_ = 0;    // that memory is planned for
+  int64_t slots_ = 0;  // that memory is planned for
+  bool records_routing_ = false;
+  std::vector<int32_t> routing_;
   std::string failure_;  // set once a rank has failed: the ranks are out of step from then on
 };
 

@@ -35,9 +35,11 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
   device_ = make_sim_device(cluster.types[0], settings_.routing, hub_.clock_seconds(ranks));
   controller_ = hub_.connect(ranks);
   hub_.set_runner([this](int rank, Operation& operation, double since_seconds) {
-    Endpoint& endpoint = seats_[rank]->rank->endpoint;
-    endpoint.completed(operation, since_seconds);
-    endpoint.proceed();
+    Seat& seat = *seats_[rank];
+    seat.rank->endpoint.completed(operation, since_seconds);
+    seat.rank->endpoint.proceed();
+    // Whoever waits for a rank that has given up shall not wait in vain.
+    if (seat.serving[0].done()) hub_.lose_at(rank, hub_.clock_seconds(rank));
   });
   const Rank::Settings rank_settings{.timeout_seconds = timeout_seconds(),
                                      .trainable = settings.trainable,

@@ -169,6 +169,7 @@ void SimHub::report_deadlock() const {
   std::string waiting;
   for (int rank = 0; rank < controller(); ++rank)
     for (const Operation* operation : seats_[static_cast<size_t>(rank)].posted) {
+      if (seats_[static_cast<size_t>(rank)].lost) break;
       const Tag& tag = operation->tag;
       if (tag.kind == MessageKind::control) continue;
       waiting += fmt::format(

@@ -1,0 +1,186 @@
+#include "tandem/planner/simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "world/models.h"
+
+namespace tandem::test {
+namespace {
+
+Cluster small_cluster() {
+  Cluster c;
+  c.name = "small";
+  c.types.push_back({.name = "device",
+                     .flops_per_second = {{"bf16", 1e12}, {"f32", 5e11}},
+                     .memory_bytes_per_second = 1e11,
+                     .memory_bytes = 1e10,
+                     .operation_overhead_seconds = 1e-6,
+                     .idle_watts = 10,
+                     .peak_watts = 100});
+  c.nodes.assign(4, {.devices = {0, 0, 0, 0},
+                     .inside = {.bytes_per_second = 1e11, .latency_seconds = 1e-6},
+                     .nic = {.bytes_per_second = 1e10, .latency_seconds = 5e-6}});
+  return c;
+}
+
+struct Sent {
+  MessageKind kind;
+  int16_t layer, micro_batch;
+  int32_t peer;
+  double bytes;
+  auto operator<=>(const Sent&) const = default;
+};
+
+// What each rank has received, in a fixed order.
+std::vector<std::vector<Sent>> received(Engine& engine) {
+  std::vector<std::vector<Sent>> all;
+  for (int rank = 0; rank < engine.plan().ranks(); ++rank) {
+    auto& own = all.emplace_back();
+    for (const Span& span : engine.world().recorder(rank).spans())
+      if (span.lane == Lane::message && span.kind != MessageKind::control)
+        own.push_back({span.kind, span.layer, span.micro_batch, span.peer, span.cost.bytes});
+    std::ranges::sort(own);
+  }
+  return all;
+}
+
+std::vector<SequenceTokens> work(const ModelConfig& model) {
+  std::vector<SequenceTokens> sequences;
+  for (int32_t s = 0; s < 6; ++s)
+    sequences.push_back({.slot = s, .tokens = random_tokens(5, s, 3 + 7 * s, model.vocab_size)});
+  return sequences;
+}
+
+class SameMessages : public ::testing::TestWithParam<const char*> {};
+
+// The simulated ranks send what the real ones do, message by message, under the recorded routing.
+TEST_P(SameMessages, AsTheRealRanks) {
+  const ModelConfig model = small_model();
+  const Plan plan = make_plan(GetParam(), model);
+  const auto file = std::filesystem::temp_directory_path() /
+                    fmt::format("tandem-routing-{}.csv", std::hash<std::string>()(GetParam()));
+  std::vector<std::vector<Sent>> real;
+  {
+    ParameterStore store = random_store(model, DType::f32);
+    Engine engine(plan, store, WorldSettings{});
+    engine.record_routing();
+    engine.plan_memory(6, 64);
+    engine.infer(work(model));
+    real = received(engine);
+    std::ofstream(file) << routing_csv(engine.routing(), model.top_k);
+  }
+  const Cluster cluster = small_cluster();
+  ParameterStore shapes = ParameterStore::shapes(model, DType::f32);
+  const SimSettings settings{.routing = make_routing(file.string(), model, 0)};
+  Engine engine(plan, shapes, [&](const Plan& p, ParameterStore& s) {
+    return std::make_unique<SimWorld>(p, s, cluster, settings);
+  });
+  engine.plan_memory(6, 64);
+  engine.infer(work(model));
+  const auto simulated = received(engine);
+  std::filesystem::remove(file);
+  ASSERT_EQ(simulated.size(), real.size());
+  for (size_t rank = 0; rank < real.size(); ++rank)
+    EXPECT_EQ(simulated[rank], real[rank]) << "rank " << rank;
+}
+
+INSTANTIATE_TEST_SUITE_P(Plans, SameMessages,
+                         ::testing::Values("single", "tp:ranks=8",
+                                           "tp-pp:ranks=8,stages=2,micro_batches=2", "ep:ranks=16",
+                                           "ma:attention=8,experts=8,sequence=2",
+                                           "ma:attention=12,experts=4,exchange=sums",
+                                           "ma:attention=5,experts=3,micro_batches=4",
+                                           "ma:attention=2,experts=3,replicas=2"));
+
+constexpr WorkKind kinds[] = {WorkKind::decode, WorkKind::prefill, WorkKind::train};
+
+Workload workload(WorkKind kind) { return {.kind = kind, .sequences = 12, .context_tokens = 48}; }
+
+TEST(Simulate, IsDeterministic) {
+  const Cluster cluster = small_cluster();
+  const Plan plan = make_plan("ma:attention=3,experts=5,micro_batches=3", small_model());
+  for (const WorkKind kind : kinds) {
+    const Prediction a = simulate(small_model(), plan, cluster, workload(kind), {.steps = 2});
+    const Prediction b = simulate(small_model(), plan, cluster, workload(kind), {.steps = 2});
+    EXPECT_EQ(a.step_seconds, b.step_seconds);
+    EXPECT_EQ(a.events, b.events);
+  }
+}
+
+// No step is faster than its floor; a slower cluster or more work never makes one faster.
+TEST(Simulate, KeepsToWhatIsPossible) {
+  for (const char* text : {"single", "tp:ranks=4", "ep:ranks=8", "tp-pp:ranks=2,stages=2",
+                           "ma:attention=8,experts=8,micro_batches=2", "ma:attention=5,experts=3"})
+    for (const WorkKind kind : kinds) {
+      SCOPED_TRACE(fmt::format("{} {}", text, static_cast<int>(kind)));
+      const Plan plan = make_plan(text, small_model());
+      const Cluster cluster = small_cluster();
+      const auto seconds = [&](const Cluster& c, Workload work) {
+        const Prediction p = simulate(small_model(), plan, c, work, {});
+        EXPECT_GE(p.step_seconds, p.floor_seconds);
+        return p.step_seconds;
+      };
+      const double base = seconds(cluster, workload(kind));
+      Cluster slow = cluster;
+      slow.types[0].memory_bytes_per_second /= 2;
+      slow.types[0].flops_per_second["bf16"] /= 2;
+      EXPECT_GE(seconds(slow, workload(kind)), base);
+      Cluster far = cluster;
+      for (Node& node : far.nodes)
+        node.nic.bytes_per_second /= 2, node.inside.bytes_per_second /= 2;
+      EXPECT_GE(seconds(far, workload(kind)), base);
+      Workload more = workload(kind);
+      more.sequences *= 2;
+      EXPECT_GE(seconds(cluster, more), base);
+    }
+}
+
+TEST(Simulate, RefusesWhatDoesNotFit) {
+  const Cluster cluster = small_cluster();
+  const auto refusal = [&](const char* plan, Workload work, SimulationSettings settings) {
+    try {
+      simulate(small_model(), make_plan(plan, small_model()), cluster, work, settings);
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(refusal("ma:attention=12,experts=5", {}, {}),
+            "plan ma:attention=12,experts=5: rank 16 sits on device 16, cluster small has 16");
+  EXPECT_EQ(refusal("ep:ranks=2", {}, {.devices = {3, 3}}),
+            "plan ep:ranks=2: two ranks sit on device 3");
+  EXPECT_EQ(refusal("single", {.context_tokens = 1000}, {}),
+            "1002 tokens of context: the model has 256 positions");
+  EXPECT_EQ(refusal("single", {.context_tokens = 16}, {.routing = "zipf:x"}),
+            "--routing zipf:x: expected uniform, zipf:A with A at or above zero, or a file");
+}
+
+// A lost rank is named with what was waited for; so is a message that will never come.
+TEST(SimWorld, NamesWhoIsMissing) {
+  const ModelConfig model = small_model();
+  const Cluster cluster = small_cluster();
+  const Plan plan = make_plan("ma:attention=2,experts=2", model);
+  ParameterStore shapes = ParameterStore::shapes(model, DType::bf16);
+  SimWorld* world = nullptr;
+  Engine engine(plan, shapes, [&](const Plan& p, ParameterStore& s) {
+    auto made = std::make_unique<SimWorld>(
+        p, s, cluster, SimSettings{.routing = make_routing("uniform", model, 0)});
+    world = made.get();
+    return made;
+  });
+  engine.plan_memory(6, 64);
+  world->lose_at(3, 20e-6);
+  try {
+    engine.infer(work(model));
+    FAIL() << "went on without rank 3";
+  } catch (const WorldError& error) {
+    EXPECT_NE(std::string(error.what()).find("from rank 3: peer lost"), std::string::npos)
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace tandem::test
