@@ -78,7 +78,9 @@ void SimHub::cancel(int rank, Operation& operation) {
   std::erase(seat(rank).completed, &operation);
 }
 
-void SimHub::arrive(Flight& flight, double seconds) {
+void SimHub::land(int index, double seconds) {
+  Flight flight = std::move(flights_[static_cast<size_t>(index)]);
+  free_flights_.push_back(index);
   Seat& to = seat(flight.to);
   if (to.lost) return;
   const auto waiting = std::ranges::find_if(to.posted, [&](const Operation* posted) {
@@ -131,20 +133,16 @@ void SimHub::handle(const Event& event) {
   switch (event.kind) {
     case EventKind::send: {
       const Flight& flight = flights_[static_cast<size_t>(event.index)];
-      const bool outside =
-          flight.from == flight.to || flight.from == controller() || flight.to == controller();
-      const double arrival =
-          outside ? event.seconds
-                  : network_.arrival_seconds(devices_[static_cast<size_t>(flight.from)],
-                                             devices_[static_cast<size_t>(flight.to)],
-                                             flight.message.bytes(), event.seconds);
-      return at(arrival, EventKind::arrive, event.index);
+      // Neither a rank's messages to itself nor the controller's cross the network.
+      if (flight.from == flight.to || flight.from == controller() || flight.to == controller())
+        return land(event.index, event.seconds);
+      return at(network_.arrival_seconds(devices_[static_cast<size_t>(flight.from)],
+                                         devices_[static_cast<size_t>(flight.to)],
+                                         flight.message.bytes(), event.seconds),
+                EventKind::arrive, event.index);
     }
-    case EventKind::arrive: {
-      Flight flight = std::move(flights_[static_cast<size_t>(event.index)]);
-      free_flights_.push_back(event.index);
-      return arrive(flight, event.seconds);
-    }
+    case EventKind::arrive:
+      return land(event.index, event.seconds);
     case EventKind::look:
       return look(event.index, event.seconds);
     case EventKind::lose:

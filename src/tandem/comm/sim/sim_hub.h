@@ -70,7 +70,7 @@ class SimHub {
   void cancel(int rank, Operation& operation);
   Operation* poll();
   void handle(const Event& event);
-  void arrive(Flight& flight, double seconds);
+  void land(int flight, double seconds);
   void look(int rank, double seconds);
   void lose(int rank, double seconds);
   [[noreturn]] void report_deadlock() const;
