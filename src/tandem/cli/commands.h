@@ -13,5 +13,6 @@ void add_compare(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_simulate(CLI::App& app);
+void add_place(CLI::App& app);
 
 }  // namespace tandem::cli

@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
   add_inspect(app);
   add_bench(app);
   add_simulate(app);
+  add_place(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
