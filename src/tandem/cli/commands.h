@@ -14,5 +14,6 @@ void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_simulate(CLI::App& app);
 void add_place(CLI::App& app);
+void add_plan(CLI::App& app);
 
 }  // namespace tandem::cli

@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   add_compare(app);
   add_inspect(app);
   add_bench(app);
+  add_plan(app);
   add_simulate(app);
   add_place(app);
   try {

@@ -67,7 +67,7 @@ const std::map<std::string, std::set<std::string>>& strategies() {
         {"tp", {"ranks", "split"}},
         {"pp", {"stages"}},
         {"tp-pp", {"ranks", "stages", "split"}},
-        {"ep", {"ranks", "stages", "replicas", "split"}},
+        {"ep", {"ranks", "sequence", "batch", "stages", "replicas", "split"}},
         {"ma", {"attention", "experts", "sequence", "batch", "stages", "replicas", "split"}}};
     for (auto& [name, options] : table) options.insert({"micro_batches", "copies", "exchange"});
     return table;
@@ -86,7 +86,10 @@ StageShape shape_of(const std::string& strategy, const Options& options) {
     shape.sequence_shards = options.number("sequence", 1);
     shape.batch_shards = options.number("batch", 1);
   } else if (strategy == "ep") {
-    shape.attention_ranks = shape.expert_ranks = shape.batch_shards = options.number("ranks", 1);
+    shape.attention_ranks = shape.expert_ranks = options.number("ranks", 1);
+    shape.sequence_shards = options.number("sequence", 1);
+    shape.batch_shards =
+        options.number("batch", std::max(1, shape.attention_ranks / shape.sequence_shards));
   } else if (strategy == "tp" || strategy == "tp-pp") {
     shape.attention_ranks = shape.expert_ranks = options.number("ranks", 1);
     shape.exchange = Exchange::replicated;

@@ -1,6 +1,7 @@
 // Plans in one line: single | tp:ranks=8 | pp:stages=2 | tp-pp:ranks=8,stages=2 | ep:ranks=16 |
 // ma:attention=12,experts=4,sequence=1,batch=1; each also takes micro_batches=, copies=, exchange=,
-// and where there are experts to place, replicas= and split=; ma and ep take stages= as well.
+// and where there are experts to place, replicas= and split=; ma and ep take stages= as well, ep
+// also sequence= and batch= (as many shards as ranks unless given).
 #pragma once
 
 #include <string>

@@ -1,0 +1,283 @@
+#include "tandem/planner/estimate.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tandem/cost/operation_cost.h"
+#include "tandem/plan/layout.h"
+
+namespace tandem {
+namespace {
+
+// A micro-batch in one layer, on one rank.
+struct LayerWork {
+  Cost cost;
+  double weight_bytes = 0;  // held, of a layer
+  double operations = 0;    // for their overheads
+};
+
+class Estimator {
+ public:
+  Estimator(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
+            const Workload& work, DType dtype)
+      : model_(model),
+        plan_(plan),
+        cluster_(cluster),
+        work_(work),
+        dtype_(dtype),
+        bytes_(static_cast<double>(size_of(dtype))),
+        passes_(work.kind == WorkKind::train ? 3 : 1) {
+    const double per_copy = static_cast<double>(work.sequences) / plan.copies / work.groups;
+    const double homes = plan.homes();
+    micro_batches_ =
+        std::clamp(std::floor(per_copy / homes), 1.0, static_cast<double>(plan.micro_batches));
+    sequences_ = per_copy / micro_batches_;
+    rows_ =
+        sequences_ * (work.kind == WorkKind::decode ? 1 : static_cast<double>(work.context_tokens));
+  }
+
+  Estimate run() {
+    result_.tokens_per_step = static_cast<double>(work_.tokens());
+    double all_stages = 0, slowest_stage = 0;
+    for (const Stage& stage : plan_.stages) {
+      const double seconds = stage_seconds(stage);
+      all_stages += seconds;
+      slowest_stage = std::max(slowest_stage, seconds);
+    }
+    // Micro-batches follow each other through the stages.
+    const double stages = static_cast<double>(plan_.stages.size());
+    const double one = all_stages / micro_batches_;
+    result_.step_seconds =
+        stages > 1 ? (one + slowest_stage / micro_batches_ * (micro_batches_ - 1)) : all_stages;
+    result_.step_seconds = std::max(result_.step_seconds * work_.groups, result_.floor_seconds);
+    return result_;
+  }
+
+ private:
+  double kv_width(int group_heads_begin, int group_heads_end) const {
+    return static_cast<double>(kv_heads_of(model_, {group_heads_begin, group_heads_end}).size() *
+                               model_.head_dim);
+  }
+
+  LayerWork attention_work(const Stage& stage, int group) const {
+    const AttentionGrid& grid = stage.attention;
+    const double hidden = static_cast<double>(model_.hidden_size);
+    const Interval heads = grid.head_range(group);
+    const double width = static_cast<double>(heads.size() * model_.head_dim);
+    const double kv = kv_width(static_cast<int>(heads.begin), static_cast<int>(heads.end));
+    const double computed = rows_ / grid.batch_shards / grid.sequence_shards;
+    const bool whole_output = stage.exchange == Exchange::heads;
+    const double owned =
+        stage.exchange == Exchange::replicated ? computed : computed / grid.groups();
+    const double output_width =
+        whole_output ? static_cast<double>(model_.heads * model_.head_dim) : width;
+    const double output_rows = whole_output ? owned : computed;
+    const double seen = work_.kind == WorkKind::decode
+                            ? static_cast<double>(work_.context_tokens)
+                            : static_cast<double>(work_.context_tokens) / 2;
+    const double router = hidden * static_cast<double>(model_.experts);
+    LayerWork w;
+    w.weight_bytes = bytes_ * (hidden * (width + 2 * kv) + hidden * output_width + router);
+    w.cost.flops = 2 * computed * hidden * (width + 2 * kv) + 4 * computed * width * seen +
+                   2 * output_rows * hidden * output_width + 2 * owned * router;
+    w.cost.bytes = w.weight_bytes;
+    if (work_.kind == WorkKind::decode) w.cost.bytes += bytes_ * 2 * computed * kv * seen;
+    if (model_.shared_expert_hidden > 0) {
+      const double shared = matrices() * hidden * static_cast<double>(model_.shared_expert_hidden);
+      w.weight_bytes += bytes_ * shared;
+      w.cost.flops += 2 * owned * shared;
+      w.cost.bytes += bytes_ * shared;
+    }
+    w.operations = 14;
+    return w;
+  }
+
+  double matrices() const { return model_.gated_experts ? 3 : 2; }
+
+  // `held` experts (or shares of some) of a rank; `share` of all pairs come to it.
+  LayerWork expert_work(double held, double share) const {
+    const double elements = matrices() * static_cast<double>(model_.hidden_size) *
+                            static_cast<double>(model_.expert_hidden);
+    const double pairs = rows_ * static_cast<double>(model_.top_k);
+    const double hit = 1 - std::pow(1 - 1 / static_cast<double>(model_.experts), pairs);
+    LayerWork w;
+    w.weight_bytes = bytes_ * held * elements;
+    w.cost.flops = 2 * pairs * share * elements;
+    w.cost.bytes = w.weight_bytes * hit;
+    w.operations = 2;
+    return w;
+  }
+
+  Cost head_cost(const Stage& stage) const {
+    const double share = 1 / static_cast<double>(stage.attention.ranks.size());
+    const double weights = static_cast<double>(model_.vocab_size * model_.hidden_size) * share;
+    const double rows = work_.kind == WorkKind::train ? rows_ : sequences_;
+    return {.flops = 2 * rows * weights, .bytes = bytes_ * weights};
+  }
+
+  const DeviceType& type_of(int rank) const { return cluster_.type_of(rank); }
+  double seconds(int rank, const LayerWork& w) const {
+    return operation_seconds(type_of(rank), "", dtype_name(dtype_), w.cost) +
+           (w.operations - 1) * type_of(rank).operation_overhead_seconds;
+  }
+
+  void keep_floor(double seconds, const DeviceType& type, const Cost& cost, const char* who) {
+    if (seconds <= result_.floor_seconds) return;
+    result_.floor_seconds = seconds;
+    const double computing = cost.flops / peak_flops_per_second(type, dtype_name(dtype_));
+    const bool memory = cost.bytes / type.memory_bytes_per_second > computing;
+    result_.bound_by = std::string(who) + (memory ? ": memory" : ": compute");
+  }
+
+  void keep_memory(double bytes, const DeviceType& type) {
+    const double room = type.memory_bytes;
+    if (result_.memory_limit_bytes > 0 &&
+        bytes / room <= result_.memory_bytes / result_.memory_limit_bytes)
+      return;
+    result_.memory_bytes = bytes;
+    result_.memory_limit_bytes = room;
+  }
+
+  // Of a rank's weights, and what training keeps beside them (f32 gradients; moments and master
+  // weights are shared out over who holds the same).
+  double state_bytes(double weight_bytes, double holders) const {
+    if (work_.kind != WorkKind::train) return weight_bytes;
+    const double elements = weight_bytes / bytes_;
+    return weight_bytes + 4 * elements + (dtype_ == DType::f32 ? 8 : 12) * elements / holders;
+  }
+
+  // Seconds of an exchange between the groups of a stage, one way: what leaves a node at its links.
+  double exchange_seconds(const Stage& stage, double rows, double copies_a_row) const {
+    const double ranks = static_cast<double>(stage.attention.ranks.size());
+    const Node& node = cluster_.nodes.front();
+    const double per_node = static_cast<double>(node.devices.size());
+    const double away = cluster_.nodes.size() > 1 ? 1 - per_node / cluster_.devices() : 0;
+    const double bytes = rows * copies_a_row * static_cast<double>(model_.hidden_size) * bytes_;
+    double slowest =
+        node.inside.bytes_per_second > 0
+            ? bytes / ranks / node.inside.bytes_per_second + node.inside.latency_seconds
+            : 0;
+    if (away > 0) {
+      const double nodes = std::max(1.0, ranks / per_node);
+      const double nics = node.nic_per_device ? per_node : 1;
+      slowest = std::max(slowest, bytes * away / nodes / (nics * node.nic.bytes_per_second) +
+                                      node.nic.latency_seconds);
+    }
+    return slowest;
+  }
+
+  // All micro-batches through the layers of a stage.
+  double stage_seconds(const Stage& stage) {
+    const double layers = static_cast<double>(stage.layers.size());
+    const AttentionGrid& grid = stage.attention;
+    double attention = 0, experts = 0;
+    std::vector<double> own_memory(static_cast<size_t>(plan_.ranks_per_copy()));
+    std::vector<Cost> own_cost(own_memory.size());
+    for (size_t i = 0; i < grid.ranks.size(); ++i) {
+      const int rank = grid.ranks[i];
+      const int group = static_cast<int>(i) % grid.groups();
+      const LayerWork w = attention_work(stage, group);
+      attention = std::max(attention, seconds(rank, w));
+      Cost& cost = own_cost[static_cast<size_t>(rank)];
+      cost.flops += passes_ * layers * w.cost.flops;
+      cost.bytes += passes_ * layers * w.cost.bytes;
+      const Interval heads = grid.head_range(group);
+      const double cached =
+          work_.kind == WorkKind::train
+              ? 0
+              : micro_batches_ * sequences_ / grid.batch_shards *
+                    static_cast<double>(work_.context_tokens) * 2 * bytes_ *
+                    kv_width(static_cast<int>(heads.begin), static_cast<int>(heads.end));
+      const double same = grid.batch_shards * grid.sequence_shards * plan_.copies;
+      own_memory[static_cast<size_t>(rank)] +=
+          layers * (state_bytes(w.weight_bytes, same) + cached);
+    }
+    const ExpertPlacement& placement = stage.placement(stage.layers.begin);
+    std::vector<double> held(own_memory.size()), share(own_memory.size());
+    double expert_ranks = 0;
+    for (const auto& replicas : placement)
+      for (const ExpertReplica& replica : replicas)
+        for (const int rank : replica.ranks) {
+          const double slice = 1 / static_cast<double>(replica.ranks.size());
+          expert_ranks += held[static_cast<size_t>(rank)] == 0;
+          held[static_cast<size_t>(rank)] += slice;
+          share[static_cast<size_t>(rank)] +=
+              slice / static_cast<double>(replicas.size() * placement.size());
+        }
+    for (size_t rank = 0; rank < held.size(); ++rank) {
+      if (held[rank] == 0) continue;
+      const LayerWork w = expert_work(held[rank], share[rank]);
+      experts = std::max(experts, seconds(static_cast<int>(rank), w));
+      // The mean over ranks, a little less: routing is drawn, and some rank has as much.
+      const LayerWork even = expert_work(held[rank], 1 / expert_ranks);
+      constexpr double certain = 0.9;
+      own_cost[rank].flops += passes_ * layers * certain * even.cost.flops;
+      own_cost[rank].bytes += passes_ * layers * certain * even.cost.bytes;
+      own_memory[rank] += layers * state_bytes(w.weight_bytes, plan_.copies);
+    }
+    for (size_t rank = 0; rank < own_memory.size(); ++rank) {
+      const DeviceType& type = type_of(static_cast<int>(rank));
+      if (own_memory[rank] == 0) continue;
+      const Cost step{own_cost[rank].flops * micro_batches_ * work_.groups,
+                      own_cost[rank].bytes * micro_batches_ * work_.groups};
+      const bool both =
+          held[rank] > 0 && std::ranges::count(grid.ranks, static_cast<int>(rank)) > 0;
+      keep_floor(floor_seconds(type, dtype_name(dtype_), step), type, step,
+                 both             ? "all ranks"
+                 : held[rank] > 0 ? "expert ranks"
+                                  : "attention ranks");
+      keep_memory(own_memory[rank], type);
+    }
+    return micro_batches_ * layers * passes_ * layer_seconds(stage, attention, experts) +
+           (&stage == &plan_.stages.back() ? micro_batches_ * passes_ * head_seconds(stage) : 0);
+  }
+
+  double head_seconds(const Stage& stage) const {
+    return operation_seconds(type_of(stage.attention.ranks[0]), "", dtype_name(dtype_),
+                             head_cost(stage)) +
+           6 * type_of(stage.attention.ranks[0]).operation_overhead_seconds;
+  }
+
+  // A micro-batch's share of a layer.
+  double layer_seconds(const Stage& stage, double attention, double experts) const {
+    const AttentionGrid& grid = stage.attention;
+    const double top_k = static_cast<double>(model_.top_k);
+    const double rows = rows_ / grid.batch_shards;
+    bool shared = false;
+    for (const auto& replicas : stage.placement(stage.layers.begin))
+      for (const ExpertReplica& replica : replicas)
+        shared = shared || std::ranges::count(grid.ranks, replica.ranks[0]) > 0;
+    double exchange = 0, gather = 0;
+    if (stage.exchange == Exchange::replicated) {
+      gather = grid.groups() > 1 ? 4 * exchange_seconds(stage, rows_, grid.groups() - 1) : 0;
+    } else {
+      if (plan_.ranks_per_copy() > 1) exchange = exchange_seconds(stage, rows_, top_k);
+      if (grid.groups() > 1) {
+        const double parts = stage.exchange == Exchange::sums ? grid.groups() : 1;
+        gather = exchange_seconds(stage, rows * grid.batch_shards, grid.groups() - 1) +
+                 exchange_seconds(stage, rows * grid.batch_shards, parts);
+      }
+    }
+    const double busy = shared ? attention + experts : std::max(attention, experts);
+    const double alone = attention + experts + 2 * exchange + gather;
+    return std::max(busy, alone / micro_batches_);
+  }
+
+  const ModelConfig& model_;
+  const Plan& plan_;
+  const Cluster& cluster_;
+  const Workload& work_;
+  DType dtype_;
+  double bytes_, passes_;
+  double micro_batches_ = 1, sequences_ = 1, rows_ = 1;  // of a micro-batch, in a copy
+  Estimate result_;
+};
+
+}  // namespace
+
+Estimate estimate(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
+                  const Workload& work, DType dtype) {
+  return Estimator(model, plan, cluster, work, dtype).run();
+}
+
+}  // namespace tandem

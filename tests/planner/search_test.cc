@@ -1,0 +1,89 @@
+#include "tandem/planner/search.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tandem/plan/shorthand.h"
+
+namespace tandem {
+namespace {
+
+ModelConfig paper_model() {
+  return read_config(TANDEM_SOURCE_DIR "/configs/models/ma-4096/config.json");
+}
+Cluster paper_cluster() { return read_cluster(TANDEM_SOURCE_DIR "/configs/clusters/a100-16.yaml"); }
+
+// The closed form is what the simulator is pruned by: it may never promise less time than needed.
+TEST(Estimate, FloorIsBelowEverySimulation) {
+  const ModelConfig model = paper_model();
+  const Cluster cluster = paper_cluster();
+  for (const WorkKind kind : {WorkKind::decode, WorkKind::prefill, WorkKind::train})
+    for (const char* plan :
+         {"single", "tp:ranks=8", "tp-pp:ranks=8,stages=2,micro_batches=4", "ep:ranks=16",
+          "ep:ranks=16,batch=4", "pp:stages=4,micro_batches=2", "ep:ranks=8,copies=2",
+          "ma:attention=8,experts=8", "ma:attention=8,experts=8,batch=8,micro_batches=2",
+          "ma:attention=12,experts=4", "ma:attention=5,experts=11,micro_batches=3",
+          "ma:attention=8,experts=8,sequence=2,exchange=sums,split=2"})
+      for (const int64_t sequences : {16, 96}) {
+        const Workload work{.kind = kind,
+                            .sequences = sequences,
+                            .context_tokens = kind == WorkKind::decode ? 1500 : 128};
+        const Plan p = make_plan(plan, model);
+        const Estimate e = estimate(model, p, cluster, work, DType::bf16);
+        const Prediction s = simulate(model, p, cluster, work, {});
+        EXPECT_LE(e.floor_seconds, s.step_seconds) << plan << " of " << sequences;
+        EXPECT_LE(e.floor_seconds, s.floor_seconds * 1.02)
+            << plan << " of " << sequences << ", kind " << static_cast<int>(kind);
+        EXPECT_LE(e.floor_seconds, e.step_seconds);
+      }
+}
+
+TEST(Search, LooksAtEveryStrategy) {
+  const std::vector<std::string> plans = candidate_plans(paper_model(), 16);
+  EXPECT_GE(plans.size(), 2000u);
+  for (const char* wanted :
+       {"tp-pp:ranks=8,stages=2,micro_batches=4", "ep:ranks=16", "ma:attention=12,experts=4",
+        "ma:attention=7,experts=9,micro_batches=2", "tp:ranks=16", "ep:ranks=8,copies=2"})
+    EXPECT_NE(std::ranges::find(plans, wanted), plans.end()) << wanted;
+}
+
+// The papers' decode workload: 384 sequences at a mean context of 1024 (physics of their table),
+// against TP=8, PP=2 with four micro-batches.
+TEST(Search, SeparationBeatsThePapersBaseline) {
+  const ModelConfig model = paper_model();
+  const Cluster cluster = paper_cluster();
+  const Workload work{.sequences = 384, .context_tokens = 1024};
+  const SearchResult result = search(model, cluster, work, {});
+  const auto best = std::ranges::find(result.ranked, "ma", &Candidate::kind);
+  ASSERT_NE(best, result.ranked.end());
+  const Prediction baseline = simulate(
+      model, make_plan("tp-pp:ranks=8,stages=2,micro_batches=4", model), cluster, work, {});
+  EXPECT_LT(best->seconds(), (1 - 0.342) * baseline.step_seconds);
+}
+
+TEST(Search, SaysWhatDoesNotFit) {
+  Cluster cluster = paper_cluster();
+  cluster.types[0].memory_bytes = 1e9;
+  try {
+    search(paper_model(), cluster, {.sequences = 384, .context_tokens = 1024}, {});
+    FAIL() << "fitted 18 GB of weights into 16 GB";
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find("on a device of 1.0 GB"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Search, KeepsTheLimit) {
+  SearchSettings settings{.tpot_limit_seconds = 4.6e-3};
+  const SearchResult result =
+      search(paper_model(), paper_cluster(), {.sequences = 384, .context_tokens = 1024}, settings);
+  for (const Candidate& c : result.ranked) EXPECT_LE(c.seconds(), 4.6e-3) << c.plan;
+  settings.tpot_limit_seconds = 1e-6;
+  EXPECT_THROW(
+      search(paper_model(), paper_cluster(), {.sequences = 384, .context_tokens = 1024}, settings),
+      InputError);
+}
+
+}  // namespace
+}  // namespace tandem
