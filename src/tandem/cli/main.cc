@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   add_bench(app);
   add_plan(app);
   add_simulate(app);
+  add_sweep(app);
   add_place(app);
   try {
     app.parse(argc, argv);

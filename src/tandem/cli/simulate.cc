@@ -5,18 +5,16 @@
 
 #include "tandem/cli/commands.h"
 #include "tandem/cli/model_options.h"
-#include "tandem/planner/simulation.h"
+#include "tandem/cli/work_options.h"
 #include "tandem/report/format.h"
 #include "tandem/report/table.h"
-#include "tandem/trace/perfetto.h"
 
 namespace tandem::cli {
 namespace {
 
 struct SimulateOptions {
-  std::string model, cluster, plan = "single", dtype = "bf16", trace_file, json_file;
-  bool decode = false, prefill = false, train = false;
-  Workload work;
+  WorkOptions work;
+  std::string plan = "single";
   SimulationSettings settings;
 };
 
@@ -29,7 +27,7 @@ nlohmann::json prediction_json(const Prediction& p, const Workload& work, double
   for (const CommunicationUse& use : p.metrics.communication)
     if (use.kind != MessageKind::control)
       communication[std::string(message_kind_name(use.kind))] = use.share;
-  return {{work.kind == WorkKind::decode ? "tpot_seconds" : "step_seconds", p.step_seconds},
+  return {{step_key(work), p.step_seconds},
           {"tokens_per_second", p.tokens_per_second(work)},
           {"utilization_attention", p.metrics.attention.utilisation},
           {"utilization_experts", p.metrics.expert.utilisation},
@@ -63,17 +61,14 @@ void print(const Prediction& p, const Workload& work) {
 }
 
 void run(SimulateOptions& o) {
-  if (o.decode + o.prefill + o.train > 1)
-    throw InputError("--decode, --prefill, --train: choose one");
-  o.work.kind = o.train ? WorkKind::train : o.prefill ? WorkKind::prefill : WorkKind::decode;
-  o.settings.dtype = parse_dtype(o.dtype);
-  const ModelConfig model = ModelFiles(o.model).config();
-  const Cluster cluster = read_cluster(o.cluster);
-  const Plan plan = make_plan(o.plan, model);
+  const WorkOptions::Read read = o.work.read();
+  o.settings.dtype = read.dtype;
+  o.settings.seed = o.work.seed;
+  const Plan plan = make_plan(o.plan, read.model);
   const double start = now_seconds();
-  const Prediction prediction = simulate(model, plan, cluster, o.work, o.settings);
-  print(prediction, o.work);
-  write_json(o.json_file, prediction_json(prediction, o.work, now_seconds() - start));
+  const Prediction prediction = simulate(read.model, plan, read.cluster, read.work, o.settings);
+  print(prediction, read.work);
+  write_json(o.work.json_file, prediction_json(prediction, read.work, now_seconds() - start));
 }
 
 }  // namespace
@@ -81,25 +76,13 @@ void run(SimulateOptions& o) {
 void add_simulate(CLI::App& app) {
   CLI::App* command = app.add_subcommand("simulate", "Run a plan on a described cluster");
   const auto o = std::make_shared<SimulateOptions>();
-  command->add_option("--model", o->model, "Model directory; its config.json is enough")
-      ->required();
-  command->add_option("--cluster", o->cluster, "Cluster file (docs/clusters.md)")->required();
+  o->work.add(*command);
   command->add_option("--plan", o->plan, "Plan file or shorthand")->capture_default_str();
-  command->add_flag("--decode", o->decode, "One token for every sequence a step (the default)");
-  command->add_flag("--prefill", o->prefill, "Whole prompts");
-  command->add_flag("--train", o->train, "A training step");
-  command->add_option("--batch", o->work.sequences, "Sequences a step")->capture_default_str();
-  command
-      ->add_option("--context", o->work.context_tokens,
-                   "Tokens a sequence has (decode), or is made of")
-      ->capture_default_str();
-  command->add_option("--accumulate", o->work.groups, "Training: groups of micro-batches")
-      ->capture_default_str();
   command->add_option("--steps", o->settings.steps, "Steps to average")->capture_default_str();
-  command->add_option("--routing", o->settings.routing, "uniform | zipf:A")->capture_default_str();
-  command->add_option("--dtype", o->dtype, "f32 or bf16")->capture_default_str();
-  command->add_option("--seed", o->settings.seed, "Seed of the routing")->capture_default_str();
-  command->add_option("--json", o->json_file, "Write the results here (docs/json.md)");
+  command
+      ->add_option("--routing", o->settings.routing,
+                   "uniform | zipf:A | a file of `generate --record-routing`")
+      ->capture_default_str();
   command->callback([o] { run(*o); });
 }
 

@@ -1,0 +1,48 @@
+#include "tandem/cli/work_options.h"
+
+#include "tandem/model/checkpoint_files.h"
+
+namespace tandem::cli {
+
+void WorkOptions::add(CLI::App& command) {
+  command.add_option("--model", model, "Model directory; its config.json is enough")->required();
+  command.add_option("--cluster", cluster, "Cluster file (docs/clusters.md)")->required();
+  command.add_flag("--decode", decode, "One token for every sequence a step (the default)");
+  command.add_flag("--prefill", prefill, "Whole prompts");
+  command.add_flag("--train", train, "A training step");
+  command.add_option("--batch", work.sequences, "Sequences a step")->capture_default_str();
+  command
+      .add_option("--context", work.context_tokens,
+                  "Tokens a sequence has (decode), or is made of (prefill, train)")
+      ->capture_default_str();
+  command.add_option("--accumulate", work.groups, "Training: groups of micro-batches")
+      ->capture_default_str();
+  command.add_option("--dtype", dtype, "f32 or bf16")->capture_default_str();
+  command.add_option("--seed", seed, "Seed of the routing")->capture_default_str();
+  command.add_option("--json", json_file, "Write the results here (docs/json.md)");
+}
+
+WorkOptions::Read WorkOptions::read() const {
+  if (decode + prefill + train > 1) throw InputError("--decode, --prefill, --train: choose one");
+  const auto positive = [](const char* name, int64_t value) {
+    if (value < 1) throw InputError("{} {}: must be at least 1", name, value);
+  };
+  positive("--batch", work.sequences);
+  positive("--context", work.context_tokens);
+  positive("--accumulate", work.groups);
+  Read read{.model = ModelFiles(model).config(),
+            .cluster = read_cluster(cluster),
+            .work = work,
+            .dtype = parse_dtype(dtype)};
+  read.work.kind = train ? WorkKind::train : prefill ? WorkKind::prefill : WorkKind::decode;
+  if (work.context_tokens > read.model.max_positions)
+    throw InputError("--context {}: the model has {} positions", work.context_tokens,
+                     read.model.max_positions);
+  return read;
+}
+
+const char* step_key(const Workload& work) {
+  return work.kind == WorkKind::decode ? "tpot_seconds" : "step_seconds";
+}
+
+}  // namespace tandem::cli
