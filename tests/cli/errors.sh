@@ -50,5 +50,25 @@ head -c 100 /dev/urandom >"$work/broken/model.safetensors"
 refuses "model.safetensors" generate --model "$work/broken" --prompt a --new-tokens 1
 echo '{"hidden_size": -4}' >"$work/broken/config.json"
 refuses "config.json" generate --model "$work/broken" --prompt a --new-tokens 1
+cluster=$2/configs/clusters/a100-16.yaml
+simulate="simulate --model $tiny --batch 4 --context 8"
+refuses "$work/none.yaml" $simulate --cluster "$work/none.yaml"
+refuses "device 16" $simulate --cluster "$cluster" --plan pp:stages=1,copies=17
+refuses "choose one" $simulate --cluster "$cluster" --train --prefill
+refuses "--batch 0" simulate --model "$tiny" --cluster "$cluster" --batch 0
+refuses "--routing" $simulate --cluster "$cluster" --routing zipf:-1
+sed 's/bytes_per_second: 25e9/bytes_per_second: 0/' "$cluster" >"$work/slow.yaml"
+refuses "nic, bytes_per_second: 0 must be above zero" $simulate --cluster "$work/slow.yaml"
+sed '/nic:/d' "$cluster" >"$work/apart.yaml"
+refuses "no route to the others" $simulate --cluster "$work/apart.yaml"
+refuses "no plan makes a step" plan --model "$tiny" --cluster "$cluster" --batch 16 --context 8 \
+  --tpot-limit 1e-9
+refuses "--x" sweep --model "$tiny" --cluster "$cluster" --x context --y batch=1..2
+echo "1,2,-3" >"$work/loads.csv"
+refuses "expert 2: a load of -3" place --loads "$work/loads.csv" --ranks 1
+echo "1,nan,3" >"$work/loads.csv"
+refuses "expert 1: a load of nan" place --loads "$work/loads.csv" --ranks 1
+echo "1,x,3" >"$work/loads.csv"
+refuses "line 1: expected numbers" place --loads "$work/loads.csv" --ranks 1
 [ $failures -eq 0 ] && echo "all refused"
 exit $failures

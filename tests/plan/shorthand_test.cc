@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "model/refusal.h"
@@ -98,6 +99,19 @@ TEST(Shorthand, AttentionAndExpertsApart) {
   EXPECT_EQ(plan.stages[0].attention.heads, deal_heads(32, 12));
   EXPECT_EQ(plan.stages[0].attention.ranks, ranks_from(0, 12));
   EXPECT_EQ(plan.stages[0].experts[0], contiguous(12, {4, 4, 4, 4}));
+}
+
+// As in the papers: GPU 3 of each node of four for the experts.
+TEST(Shorthand, GroupsAreMixed) {
+  const Plan plan = plan_from_shorthand("ma:attention=12,experts=4,mixed=1", model_of_32_heads());
+  EXPECT_EQ(plan.stages[0].attention.ranks,
+            (std::vector<int>{0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14}));
+  std::vector<int> experts;
+  for (const auto& replicas : plan.stages[0].experts[0]) experts.push_back(replicas[0].ranks[0]);
+  std::ranges::sort(experts);
+  const auto repeated = std::ranges::unique(experts);
+  experts.erase(repeated.begin(), repeated.end());
+  EXPECT_EQ(experts, (std::vector<int>{3, 7, 11, 15}));
 }
 
 TEST(Shorthand, BatchAndSequenceShardsDivideTheAttentionRanks) {

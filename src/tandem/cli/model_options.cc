@@ -17,7 +17,8 @@ void ModelOptions::add(CLI::App& command, bool with_plan) {
         .add_option("--plan", plan,
                     "Plan file (YAML) or shorthand: single | tp:ranks=N | pp:stages=N | "
                     "tp-pp:ranks=N,stages=N | ep:ranks=N | ma:attention=N,experts=N[,sequence=N]"
-                    "[,batch=N]; each with micro_batches=, copies=, exchange=heads|sums|replicated")
+                    "[,batch=N][,mixed=1]; each with micro_batches=, copies=, "
+                    "exchange=heads|sums|replicated")
         ->capture_default_str();
     command.add_option("--trace", trace_file, "Write a Chrome/Perfetto trace of all ranks here");
   }

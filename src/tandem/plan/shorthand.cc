@@ -1,5 +1,6 @@
 #include "tandem/plan/shorthand.h"
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <map>
@@ -68,7 +69,8 @@ const std::map<std::string, std::set<std::string>>& strategies() {
         {"pp", {"stages"}},
         {"tp-pp", {"ranks", "stages", "split"}},
         {"ep", {"ranks", "sequence", "batch", "stages", "replicas", "split"}},
-        {"ma", {"attention", "experts", "sequence", "batch", "stages", "replicas", "split"}}};
+        {"ma",
+         {"attention", "experts", "sequence", "batch", "stages", "replicas", "split", "mixed"}}};
     for (auto& [name, options] : table) options.insert({"micro_batches", "copies", "exchange"});
     return table;
   }();
@@ -85,6 +87,7 @@ StageShape shape_of(const std::string& strategy, const Options& options) {
     shape.expert_ranks = options.number("experts", 1);
     shape.sequence_shards = options.number("sequence", 1);
     shape.batch_shards = options.number("batch", 1);
+    shape.mixed = options.number("mixed", 0, 0) != 0;
   } else if (strategy == "ep") {
     shape.attention_ranks = shape.expert_ranks = options.number("ranks", 1);
     shape.sequence_shards = options.number("sequence", 1);
@@ -131,6 +134,28 @@ ExpertPlacement place_experts(int64_t experts, int first_rank, int ranks, int re
   return placement;
 }
 
+namespace {
+
+// Spreads the two groups of a stage evenly over its ranks, attention first.
+void mix_ranks(Stage& stage, int first_rank, int attention_ranks, int ranks) {
+  std::vector<int> attention, experts;
+  for (int i = 0; i < ranks; ++i) {
+    const auto attention_before = [&](int end) {
+      return (end * attention_ranks + ranks - 1) / ranks;
+    };
+    (attention_before(i + 1) > attention_before(i) ? attention : experts).push_back(first_rank + i);
+  }
+  const auto renumber = [&](int& rank) {
+    const int i = rank - first_rank;
+    rank = i < attention_ranks ? attention[i] : experts[i - attention_ranks];
+  };
+  std::ranges::for_each(stage.attention.ranks, renumber);
+  for (auto& replicas : stage.experts.front())
+    for (ExpertReplica& replica : replicas) std::ranges::for_each(replica.ranks, renumber);
+}
+
+}  // namespace
+
 Plan build_plan(const ModelConfig& model, const StageShape& shape, int stages) {
   const int shards = shape.batch_shards * shape.sequence_shards;
   if (shape.attention_ranks % shards != 0)
@@ -151,7 +176,10 @@ Plan build_plan(const ModelConfig& model, const StageShape& shape, int stages) {
     const int first_expert_rank = next_rank + (shape.shared_ranks ? 0 : shape.attention_ranks);
     stage.experts = {place_experts(model.experts, first_expert_rank, shape.expert_ranks,
                                    shape.replicas, shape.split, shape.exchange)};
-    next_rank = std::max(next_rank + shape.attention_ranks, first_expert_rank + shape.expert_ranks);
+    const int end_rank =
+        std::max(next_rank + shape.attention_ranks, first_expert_rank + shape.expert_ranks);
+    if (shape.mixed) mix_ranks(stage, next_rank, shape.attention_ranks, end_rank - next_rank);
+    next_rank = end_rank;
     plan.stages.push_back(std::move(stage));
   }
   // A rank left over in the middle is found by validate(), one at the end by counting alone.

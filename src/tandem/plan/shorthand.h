@@ -1,7 +1,8 @@
 // Plans in one line: single | tp:ranks=8 | pp:stages=2 | tp-pp:ranks=8,stages=2 | ep:ranks=16 |
 // ma:attention=12,experts=4,sequence=1,batch=1; each also takes micro_batches=, copies=, exchange=,
 // and where there are experts to place, replicas= and split=; ma and ep take stages= as well, ep
-// also sequence= and batch= (as many shards as ranks unless given).
+// also sequence= and batch= (as many shards as ranks unless given). ma:...,mixed=1 spreads the two
+// groups evenly over the ranks: with 12:4, ranks 3, 7, 11 and 15 hold the experts.
 #pragma once
 
 #include <string>
@@ -21,6 +22,7 @@ struct StageShape {
   int attention_ranks = 1;
   int expert_ranks = 1;
   bool shared_ranks = true;  // experts live on the attention ranks
+  bool mixed = false;        // else attention ranks come first
   int batch_shards = 1;
   int sequence_shards = 1;
   int replicas = 1;  // of each expert

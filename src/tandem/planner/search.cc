@@ -68,6 +68,7 @@ class Candidates {
             const std::string plan = fmt::format("ma:attention={},experts={}{}{}", attention,
                                                  ranks - attention, shards, exchange);
             add_with_experts(plan, ranks - attention, suffix);
+            add_with_experts(plan + ",mixed=1", ranks - attention, suffix);
           }
         }
   }
@@ -97,7 +98,7 @@ class Candidates {
 std::vector<size_t> worth_simulating(const std::vector<Candidate>& all, int count) {
   std::vector<size_t> chosen;
   std::map<std::string, int> of_kind;
-  const int each = std::max(2, count / 8);
+  const int each = std::max(2, count / 6);
   for (size_t i = 0; i < all.size(); ++i)
     if (of_kind[all[i].kind]++ < each) chosen.push_back(i);
   for (size_t i = 0; i < all.size() && std::ssize(chosen) < count; ++i)

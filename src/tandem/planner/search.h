@@ -13,7 +13,7 @@ namespace tandem {
 struct SearchSettings {
   DType dtype = DType::bf16;
   double tpot_limit_seconds = 0;  // decode: slower plans are left out; 0: none
-  int simulated = 24;             // of all kinds together; each kind's best guesses are among them
+  int simulated = 64;             // of all kinds together; each kind's best guesses are among them
   uint64_t seed = 0;
 };
 
