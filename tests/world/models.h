@@ -110,10 +110,10 @@ inline Generation generate(const Plan& plan, ParameterStore& store,
   return result;
 }
 
-// All of them; under the thread sanitizer, which is many times slower, those in which threads meet
-// each other in different ways.
+// All of them; under a sanitizer, which is many times slower, those in which ranks meet each other
+// in different ways.
 inline std::vector<std::string> plans_to_try(std::vector<std::string> plans) {
-#ifdef __SANITIZE_THREAD__
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
   static const std::set<std::string> chosen = {
       "tp:ranks=5,split=2",
       "ep:ranks=4,stages=2",

@@ -5,8 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "tandem/cli/bench_kernels.h"
+#include "tandem/cli/bench_prediction.h"
 #include "tandem/cli/bench_steps.h"
 #include "tandem/cli/commands.h"
+#include "tandem/cli/local_cluster.h"
 #include "tandem/cli/machine.h"
 #include "tandem/cli/model_options.h"
 #include "tandem/device/cpu/cpu_device.h"
@@ -134,6 +136,8 @@ void run(BenchOptions& o) {
   for (const char* section : {"dense products", "experts of a layer", "attention of a layer"})
     print_section(bench, section);
   json["speed_ratios"] = bench_steps(bench, *model.store);
+  json["prediction"] =
+      bench_prediction(*model.store, calibrate_local(*model.store, 2, false), false);
   json["figures"] = figures_json(bench.figures());
   write_json(o.model.json_file, json);
 }

@@ -14,6 +14,7 @@ void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_simulate(CLI::App& app);
 void add_place(CLI::App& app);
+void add_calibrate(CLI::App& app);
 void add_sweep(CLI::App& app);
 void add_plan(CLI::App& app);
 

@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   add_simulate(app);
   add_sweep(app);
   add_place(app);
+  add_calibrate(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

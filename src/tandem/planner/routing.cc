@@ -74,15 +74,22 @@ class DrawnRouting {
 
 class RecordedRouting {
  public:
-  RecordedRouting(const std::string& file, const ModelConfig& model, uint64_t seed)
-      : layers_(static_cast<size_t>(model.layers)), top_k_(model.top_k), seed_(seed) {
-    std::ifstream stream(file);
-    if (!stream) throw InputError("--routing {}: cannot be read", file);
-    int64_t number = 0;
-    for (std::string line; std::getline(stream, line);) add(parse(line, file, ++number), model);
-    for (size_t layer = 0; layer < layers_.size(); ++layer)
-      if (layers_[layer].keys.empty())
-        throw InputError("--routing {}: has no token of layer {}", file, layer);
+  RecordedRouting(const ModelConfig& model, uint64_t seed)
+      : layers_(static_cast<size_t>(model.layers)), top_k_(model.top_k), seed_(seed) {}
+
+  // layer, slot, position, experts.
+  void add(std::span<const int32_t> n) {
+    Layer& layer = layers_[static_cast<size_t>(n[0])];
+    const uint64_t key = static_cast<uint64_t>(n[1]) << 32 | static_cast<uint64_t>(n[2]);
+    if (!layer.index.try_emplace(key, layer.keys.size()).second) return;
+    layer.keys.push_back(key);
+    layer.experts.insert(layer.experts.end(), n.begin() + 3, n.end());
+  }
+  // -1: every layer has a token.
+  int64_t empty_layer() const {
+    const auto found =
+        std::ranges::find_if(layers_, [](const Layer& layer) { return layer.keys.empty(); });
+    return found == layers_.end() ? -1 : found - layers_.begin();
   }
 
   void operator()(int64_t layer, uint64_t token_key, std::span<int32_t> experts) const {
@@ -101,46 +108,45 @@ class RecordedRouting {
     std::unordered_map<uint64_t, size_t> index;
     std::vector<int32_t> experts;
   };
-  struct Line {
-    std::vector<int32_t> numbers;
-    std::string where;
-  };
-
-  static Line parse(const std::string& text, const std::string& file, int64_t number) {
-    Line line{.where = fmt::format("--routing {}, line {}", file, number)};
-    const char* at = text.data();
-    const char* const end = at + text.size();
-    while (at < end) {
-      int32_t value = 0;
-      const auto [next, error] = std::from_chars(at, end, value);
-      if (error != std::errc() || value < 0 || (next < end && *next != ','))
-        throw InputError("{}: expected numbers and commas", line.where);
-      line.numbers.push_back(value);
-      at = next + 1;
-    }
-    return line;
-  }
-
-  void add(const Line& line, const ModelConfig& model) {
-    const auto& n = line.numbers;
-    if (std::ssize(n) != 3 + model.top_k)
-      throw InputError("{}: expected layer, slot, position and {} experts", line.where, top_k_);
-    if (n[0] >= model.layers)
-      throw InputError("{}: layer {} of {}", line.where, n[0], model.layers);
-    for (size_t i = 3; i < n.size(); ++i)
-      if (n[i] >= model.experts)
-        throw InputError("{}: expert {} of {}", line.where, n[i], model.experts);
-    Layer& layer = layers_[static_cast<size_t>(n[0])];
-    const uint64_t key = static_cast<uint64_t>(n[1]) << 32 | static_cast<uint64_t>(n[2]);
-    if (!layer.index.try_emplace(key, layer.keys.size()).second) return;
-    layer.keys.push_back(key);
-    layer.experts.insert(layer.experts.end(), n.begin() + 3, n.end());
-  }
-
   std::vector<Layer> layers_;
   int64_t top_k_;
   uint64_t seed_;
 };
+
+std::vector<int32_t> parse_line(const std::string& text, const ModelConfig& model,
+                                const std::string& where) {
+  std::vector<int32_t> numbers;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (at < end) {
+    int32_t value = 0;
+    const auto [next, error] = std::from_chars(at, end, value);
+    if (error != std::errc() || value < 0 || (next < end && *next != ','))
+      throw InputError("{}: expected numbers and commas", where);
+    numbers.push_back(value);
+    at = next + 1;
+  }
+  if (std::ssize(numbers) != 3 + model.top_k)
+    throw InputError("{}: expected layer, slot, position and {} experts", where, model.top_k);
+  if (numbers[0] >= model.layers)
+    throw InputError("{}: layer {} of {}", where, numbers[0], model.layers);
+  for (size_t i = 3; i < numbers.size(); ++i)
+    if (numbers[i] >= model.experts)
+      throw InputError("{}: expert {} of {}", where, numbers[i], model.experts);
+  return numbers;
+}
+
+RecordedRouting read_routing(const std::string& file, const ModelConfig& model, uint64_t seed) {
+  std::ifstream stream(file);
+  if (!stream) throw InputError("--routing {}: cannot be read", file);
+  RecordedRouting routing(model, seed);
+  int64_t number = 0;
+  for (std::string line; std::getline(stream, line);)
+    routing.add(parse_line(line, model, fmt::format("--routing {}, line {}", file, ++number)));
+  if (routing.empty_layer() >= 0)
+    throw InputError("--routing {}: has no token of layer {}", file, routing.empty_layer());
+  return routing;
+}
 
 template <class Source>
 Routing share(Source source) {
@@ -160,8 +166,17 @@ std::string routing_csv(std::span<const int32_t> routing, int64_t top_k) {
   return text;
 }
 
+Routing recorded_routing(std::span<const int32_t> routing, const ModelConfig& model,
+                         uint64_t seed) {
+  RecordedRouting recorded(model, seed);
+  const auto width = static_cast<size_t>(3 + model.top_k);
+  for (; !routing.empty(); routing = routing.subspan(width)) recorded.add(routing.first(width));
+  TANDEM_CHECK(recorded.empty_layer() < 0, "layer {} was not recorded", recorded.empty_layer());
+  return share(std::move(recorded));
+}
+
 Routing make_routing(const std::string& text, const ModelConfig& model, uint64_t seed) {
-  if (std::filesystem::exists(text)) return share(RecordedRouting(text, model, seed));
+  if (std::filesystem::exists(text)) return share(read_routing(text, model, seed));
   return share(DrawnRouting(parse_exponent(text), model, seed));
 }
 

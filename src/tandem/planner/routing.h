@@ -15,6 +15,8 @@ namespace tandem {
 // that it does not know goes where a recorded one of its layer went, drawn by the seed. InputError
 // for anything else.
 Routing make_routing(const std::string& text, const ModelConfig& model, uint64_t seed);
+// The same from what Engine::routing() has.
+Routing recorded_routing(std::span<const int32_t> routing, const ModelConfig& model, uint64_t seed);
 
 // The text of such a file: a line a token and layer, "layer,slot,position,expert,...". `routing` as
 // Engine::routing() has it.

@@ -17,9 +17,11 @@ class Simulation {
         settings_(settings),
         store_(ParameterStore::shapes(model, settings.dtype)),
         engine_(plan, store_, [&](const Plan& p, ParameterStore& store) {
-          const SimSettings world{.routing = make_routing(settings.routing, model, settings.seed),
-                                  .devices = settings.devices,
-                                  .trainable = work.kind == WorkKind::train};
+          const SimSettings world{
+              .routing = settings.recorded ? settings.recorded
+                                           : make_routing(settings.routing, model, settings.seed),
+              .devices = settings.devices,
+              .trainable = work.kind == WorkKind::train};
           auto made = std::make_unique<SimWorld>(p, store, cluster, world);
           world_ = made.get();
           return made;

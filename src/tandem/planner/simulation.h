@@ -51,6 +51,7 @@ struct SimulationSettings {
   DType dtype = DType::bf16;
   int steps = 1;                    // measured; one more comes before
   std::string routing = "uniform";  // make_routing()
+  Routing recorded;                 // in its place, if set
   uint64_t seed = 0;
   std::vector<int> devices;  // of the cluster, by rank; empty: in order
 };

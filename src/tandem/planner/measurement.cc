@@ -1,0 +1,201 @@
+#include "tandem/planner/measurement.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <thread>
+
+#include "tandem/base/random.h"
+#include "tandem/comm/local/local_transport.h"
+
+namespace tandem {
+namespace {
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+// One workload on one engine.
+class Runner {
+ public:
+  Runner(Engine& engine, const Workload& work) : engine_(engine), work_(work) {
+    if (work.kind == WorkKind::train) return;
+    constexpr int64_t room = 64;
+    engine.plan_memory(work.sequences, work.context_tokens + room);
+    for (int64_t s = 0; s < work.sequences; ++s) {
+      sequences_.push_back({.slot = static_cast<int32_t>(s)});
+      fill(sequences_.back().tokens, work.context_tokens, s);
+    }
+    if (work.kind != WorkKind::decode) return;
+    engine.infer(sequences_);
+    for (SequenceTokens& sequence : sequences_) sequence.tokens.resize(1);
+  }
+
+  void step(int number) {
+    if (work_.kind == WorkKind::train) return train(number);
+    if (work_.kind == WorkKind::decode) {
+      for (SequenceTokens& sequence : sequences_)
+        sequence.first_position = static_cast<int32_t>(work_.context_tokens + number);
+      engine_.infer(sequences_);
+      return;
+    }
+    engine_.infer(sequences_);
+    std::vector<int32_t> slots;
+    for (const SequenceTokens& sequence : sequences_) slots.push_back(sequence.slot);
+    engine_.release(slots);
+  }
+
+ private:
+  void fill(std::vector<int32_t>& tokens, int64_t count, int64_t item) const {
+    const RandomSource source(1, RandomStream::prompts);
+    for (int64_t i = 0; i < count; ++i)
+      tokens.push_back(
+          static_cast<int32_t>(source.bits(static_cast<uint64_t>(item), static_cast<uint64_t>(i)) %
+                               engine_.model().vocab_size));
+  }
+  void train(int number) {
+    TrainingBatch batch{.sequences = work_.sequences, .sequence_tokens = work_.context_tokens};
+    fill(batch.inputs, work_.tokens(), 0);
+    fill(batch.targets, work_.tokens(), 1);
+    batch.weights.assign(static_cast<size_t>(work_.tokens()), 1.0f);
+    engine_.train(batch, {.step = number + 1, .learning_rate = 1e-6f, .groups = work_.groups});
+  }
+
+  Engine& engine_;
+  const Workload& work_;
+  std::vector<SequenceTokens> sequences_;
+};
+
+struct Timing {
+  Cost cost;
+  double seconds = 0;  // median
+  double weight = 0;   // all its spans together
+};
+
+std::vector<double> logarithmic(double first, double last, int count) {
+  std::vector<double> values;
+  for (int i = 0; i < count; ++i)
+    values.push_back(first * std::pow(last / first, static_cast<double>(i) / (count - 1)));
+  return values;
+}
+
+double misfit(const std::vector<Timing>& samples, const OperationSpeed& speed) {
+  double sum = 0;
+  for (const Timing& s : samples) {
+    const double predicted =
+        std::max(s.cost.flops / speed.flops_per_second, s.cost.bytes / speed.bytes_per_second) +
+        speed.overhead_seconds;
+    sum += s.weight * std::abs(std::log(predicted / s.seconds));
+  }
+  return sum;
+}
+
+// A coarse grid over all three, then finer ones around the best.
+OperationSpeed fit(const std::vector<Timing>& samples) {
+  OperationSpeed best;
+  double least = std::numeric_limits<double>::infinity();
+  std::vector<double> flops = logarithmic(1e8, 1e13, 26), bytes = logarithmic(1e8, 1e12, 21),
+                      overheads = logarithmic(1e-8, 1e-3, 16);
+  overheads.push_back(0);
+  for (int round = 0; round < 3; ++round) {
+    for (const double f : flops)
+      for (const double b : bytes)
+        for (const double o : overheads) {
+          const OperationSpeed speed{f, b, o};
+          const double m = misfit(samples, speed);
+          if (m < least) least = m, best = speed;
+        }
+    const double width = round == 0 ? 1.6 : 1.12;
+    flops = logarithmic(best.flops_per_second / width, best.flops_per_second * width, 13);
+    bytes = logarithmic(best.bytes_per_second / width, best.bytes_per_second * width, 13);
+    overheads = {best.overhead_seconds};
+    if (best.overhead_seconds > 0)
+      overheads = logarithmic(best.overhead_seconds / width, best.overhead_seconds * width, 9);
+  }
+  return best;
+}
+
+Task<> play_ping_pong(Endpoint& own, int peer, bool begins, int rounds) {
+  const Tag tag{};
+  if (begins) own.send(peer, tag, {});
+  for (int i = 0; i < rounds; ++i) {
+    (void)co_await own.receive(peer, tag);
+    if (!begins || i + 1 < rounds) own.send(peer, tag, {});
+  }
+}
+
+}  // namespace
+
+Measurement measure(ParameterStore& store, const Plan& plan, const Workload& work, int rank_threads,
+                    int steps) {
+  Engine engine(plan, store,
+                WorldSettings{.threads = rank_threads * plan.ranks(),
+                              .keep_all_spans = true,
+                              .rank = {.trainable = work.kind == WorkKind::train}});
+  Runner runner(engine, work);
+  runner.step(0);
+  for (int rank = 0; rank < plan.ranks(); ++rank) engine.world().recorder(rank).clear();
+  if (work.kind != WorkKind::train) engine.record_routing();
+  std::vector<double> seconds;
+  const auto now = [&] { return engine.world().controller().now_seconds(); };
+  for (int i = 1; i <= steps; ++i) {
+    const double begin = now();
+    runner.step(i);
+    seconds.push_back(now() - begin);
+  }
+  Measurement result{.step_seconds = median(std::move(seconds)), .routing = engine.routing()};
+  for (int rank = 0; rank < plan.ranks(); ++rank) {
+    const Role role = role_of(plan, rank);
+    result.spans.push_back(
+        {rank, role.attention, role.expert, engine.world().recorder(rank).spans()});
+  }
+  return result;
+}
+
+std::map<std::string, OperationSpeed, std::less<>> fit_operations(
+    const std::vector<RankSpans>& spans) {
+  using Size = std::pair<double, double>;
+  std::map<std::string, std::map<Size, std::vector<double>>, std::less<>> measured;
+  for (const RankSpans& rank : spans)
+    for (const Span& span : rank.spans)
+      if (span.lane == Lane::attention || span.lane == Lane::expert)
+        measured[span.name][{span.cost.flops, span.cost.bytes}].push_back(
+            std::max(1e-9, span.end_seconds - span.start_seconds));
+  std::map<std::string, OperationSpeed, std::less<>> speeds;
+  for (auto& [name, sizes] : measured) {
+    std::vector<Timing> samples;
+    for (auto& [size, seconds] : sizes) {
+      const double middle = median(seconds);
+      samples.push_back(
+          {{size.first, size.second}, middle, middle * static_cast<double>(seconds.size())});
+    }
+    // The sizes that take most of the time say most.
+    constexpr size_t most = 64;
+    std::ranges::sort(samples, std::greater(), &Timing::weight);
+    if (samples.size() > most) samples.resize(most);
+    speeds[name] = fit(samples);
+  }
+  return speeds;
+}
+
+double message_latency_seconds() {
+  constexpr int rounds = 2000;
+  LocalHub hub(2);
+  const auto play = [&](int self, bool begins) {
+    const std::unique_ptr<Transport> transport = hub.connect(self, 30e-6);
+    Recorder recorder(self);
+    Endpoint endpoint(*transport, recorder, 60);
+    Task<> task = play_ping_pong(endpoint, 1 - self, begins, rounds);
+    const double start = transport->now_seconds();
+    endpoint.run({&task, 1});
+    return (transport->now_seconds() - start) / (2 * rounds);
+  };
+  std::thread other([&] { play(1, false); });
+  const double seconds = play(0, true);
+  other.join();
+  return seconds;
+}
+
+}  // namespace tandem
