@@ -153,7 +153,7 @@ TEST(Simulate, RefusesWhatDoesNotFit) {
   EXPECT_EQ(refusal("ep:ranks=2", {}, {.devices = {3, 3}}),
             "plan ep:ranks=2: two ranks sit on device 3");
   EXPECT_EQ(refusal("single", {.context_tokens = 1000}, {}),
-            "1002 tokens of context: the model has 256 positions");
+            "1001 tokens of context: the model has 256 positions");
   EXPECT_EQ(refusal("single", {.context_tokens = 16}, {.routing = "zipf:x"}),
             "--routing zipf:x: expected uniform, zipf:A with A at or above zero, or a file");
 }

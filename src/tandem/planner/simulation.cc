@@ -28,14 +28,13 @@ class Simulation {
         }) {
     check();
     if (work.kind != WorkKind::train)
-      engine_.plan_memory(work.sequences, work.context_tokens + settings.steps + 2);
+      engine_.plan_memory(work.sequences, work.context_tokens + settings.steps);
   }
 
   Prediction run() {
     Prediction result;
-    step(0);
     const double begin = now();
-    for (int i = 1; i <= settings_.steps; ++i) {
+    for (int i = 0; i < settings_.steps; ++i) {
       clear_spans();
       step(i);
     }
@@ -62,7 +61,7 @@ class Simulation {
     positive("steps", settings_.steps);
     const int64_t most = engine_.model().max_positions;
     const int64_t needed =
-        work_.context_tokens + (work_.kind == WorkKind::decode ? settings_.steps + 1 : 0);
+        work_.context_tokens + (work_.kind == WorkKind::decode ? settings_.steps : 0);
     if (needed > most)
       throw InputError("{} tokens of context: the model has {} positions", needed, most);
   }

@@ -49,7 +49,7 @@ struct Prediction {
 
 struct SimulationSettings {
   DType dtype = DType::bf16;
-  int steps = 1;                    // measured; one more comes before
+  int steps = 1;
   std::string routing = "uniform";  // make_routing()
   Routing recorded;                 // in its place, if set
   uint64_t seed = 0;
