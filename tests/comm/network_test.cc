@@ -1,6 +1,9 @@
 #include "tandem/comm/sim/network.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 namespace tandem {
 namespace {
@@ -47,6 +50,46 @@ TEST(Network, OverheadKeepsTheSendersLinkBusy) {
   Network network(c);
   EXPECT_DOUBLE_EQ(network.arrival_seconds(0, 1, 0, 0), 0.5 + 0.5 + 1);
   EXPECT_DOUBLE_EQ(network.arrival_seconds(0, 1, 0, 0), 1 + 0.5 + 1);
+}
+
+// All pairs at once, each rank beginning with the next one: the time until the last has everything.
+double all_to_all_seconds(const Cluster& cluster, int ranks, double bytes_each) {
+  Network network(cluster);
+  double last = 0;
+  for (int shift = 1; shift < ranks; ++shift)
+    for (int from = 0; from < ranks; ++from)
+      last = std::max(last, network.arrival_seconds(from, (from + shift) % ranks,
+                                                    static_cast<int64_t>(bytes_each), 0));
+  return last;
+}
+
+// DeepEP's low-latency kernels on H800 (its README, 2025): 128 tokens, hidden 7168, top-8, one copy
+// a token and expert, FP8 dispatch with a scale for 128 numbers, BF16 combine. Data sheet speeds,
+// and one overhead for every exchange, whatever its size and direction.
+TEST(Network, ReproducesDeepEp) {
+  constexpr double overhead_seconds = 40e-6;
+  struct Row {
+    int ranks;
+    double dispatch_seconds, combine_seconds;
+  };
+  Cluster c = read_cluster(TANDEM_SOURCE_DIR "/configs/clusters/h800-32.yaml");
+  c.nodes.resize(32, c.nodes[0]);
+  for (const Row row : {Row{8, 77e-6, 114e-6},
+                        {16, 118e-6, 195e-6},
+                        {32, 155e-6, 273e-6},
+                        {64, 173e-6, 314e-6},
+                        {128, 192e-6, 369e-6},
+                        {256, 194e-6, 360e-6}}) {
+    const double rows = 128.0 * 8 / row.ranks;
+    const double dispatch =
+        all_to_all_seconds(c, row.ranks, rows * (7168 + 7168 / 128 * 4)) + overhead_seconds;
+    const double combine = all_to_all_seconds(c, row.ranks, rows * 7168 * 2) + overhead_seconds;
+    EXPECT_NEAR(dispatch / row.dispatch_seconds, 1, 0.25) << row.ranks;
+    EXPECT_NEAR(combine / row.combine_seconds, 1, 0.25) << row.ranks;
+    fmt::print("EP {}: dispatch {:.0f} us (published {:.0f}), combine {:.0f} us ({:.0f})\n",
+               row.ranks, dispatch * 1e6, row.dispatch_seconds * 1e6, combine * 1e6,
+               row.combine_seconds * 1e6);
+  }
 }
 
 }  // namespace

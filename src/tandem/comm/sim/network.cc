@@ -60,11 +60,12 @@ double Network::arrival_seconds(int from, int to, int64_t bytes, double now_seco
     latency += std::max(source.nic_latency_seconds, target.nic_latency_seconds);
     internode_bytes_ += bytes;
   }
-  double start = now_seconds + overhead_seconds_, end = start;
+  const double ready = now_seconds + overhead_seconds_;
+  double end = ready;
   for (size_t i = 0; i < count; ++i) {
     Way& link = ways_[static_cast<size_t>(way[i])];
-    start = std::max(start, link.free_seconds);
-    link.free_seconds = start + static_cast<double>(bytes) / link.bytes_per_second;
+    link.free_seconds =
+        std::max(ready, link.free_seconds) + static_cast<double>(bytes) / link.bytes_per_second;
     if (i == 0) link.free_seconds += overhead_seconds_;
     end = std::max(end, link.free_seconds);
   }

@@ -1,7 +1,6 @@
-// How long messages take through the links of a cluster. A link carries one message after another,
-// in the order in which they are sent; a message is on all links of its way at once (cut-through),
-// and arrives when the slowest is done with it, a latency later. Why not fluid flows:
-// docs/simulate.md.
+// How long messages take through the links of a cluster. A link works through what is sent over it
+// in the order of sending, and links do not wait for each other; a message arrives when the last
+// link of its way is done with it, a latency later. Why not fluid flows: docs/simulate.md.
 #pragma once
 
 #include <cstdint>
