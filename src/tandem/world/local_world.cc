@@ -22,7 +22,7 @@ LocalWorld::LocalWorld(const Plan& plan, ParameterStore& store, const WorldSetti
                                         seat->recorder, settings.rank);
   }
   for (auto& seat : seats_)
-    seat->thread = std::thread([this, seat = seat.get()] {
+    threads_.emplace_back([this, seat = seat.get()] {
       Task<> serving = seat->rank->serve();
       seat->rank->endpoint.run({&serving, 1});
       hub_.lose(seat->rank->endpoint.self());  // whoever waits for it shall not wait in vain
@@ -36,7 +36,8 @@ LocalWorld::~LocalWorld() {
     stop.message.parts[0] = device_->upload(words, 1, static_cast<int64_t>(words.size()));
     (void)controller_->send(stop);  // a rank that is gone needs no telling
   }
-  for (auto& seat : seats_) seat->thread.join();
+  for (std::thread& thread : threads_) thread.join();
+  seats_.clear();  // before the hub
 }
 
 }  // namespace tandem

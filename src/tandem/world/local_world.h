@@ -24,25 +24,13 @@ class LocalWorld final : public World {
   Transport& controller() override { return *controller_; }
   Device& controller_device() override { return *device_; }
   double timeout_seconds() const override { return settings_.rank.timeout_seconds; }
-  Recorder& recorder(int rank) override { return seats_[rank]->recorder; }
-  Device& device(int rank) override { return *seats_[rank]->device; }
-  Rank& rank(int number) override { return *seats_[number]->rank; }
 
  private:
-  struct Seat {
-    explicit Seat(int number) : recorder(number) {}
-    Recorder recorder;
-    std::unique_ptr<Device> device;
-    std::unique_ptr<Transport> transport;
-    std::unique_ptr<Rank> rank;
-    std::thread thread;
-  };
-
   WorldSettings settings_;
   LocalHub hub_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Transport> controller_;
-  std::vector<std::unique_ptr<Seat>> seats_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace tandem

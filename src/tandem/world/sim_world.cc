@@ -39,7 +39,7 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
     seat.rank->endpoint.completed(operation, since_seconds);
     seat.rank->endpoint.proceed();
     // Whoever waits for a rank that has given up shall not wait in vain.
-    if (seat.serving[0].done()) hub_.lose_at(rank, hub_.clock_seconds(rank));
+    if (serving_[rank].done()) hub_.lose_at(rank, hub_.clock_seconds(rank));
   });
   const Rank::Settings rank_settings{.timeout_seconds = timeout_seconds(),
                                      .trainable = settings.trainable,
@@ -54,15 +54,16 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
                                        seat.recorder, rank_settings);
     seat.recorder.clear();  // what the rank did to set itself up
     hub_.clock_seconds(number) = 0;
-    seat.serving.push_back(seat.rank->serve());
-    seat.rank->endpoint.resume_later(seat.serving[0].handle());
+    serving_.push_back(seat.rank->serve());
+    seat.rank->endpoint.resume_later(serving_.back().handle());
     seat.rank->endpoint.proceed();
   }
 }
 
-// Ranks that wait let go of what they wait for.
+// Ranks that wait let go of what they wait for, then of what they hold, then the hub goes.
 SimWorld::~SimWorld() {
-  for (auto& seat : seats_) seat->serving.clear();
+  serving_.clear();
+  seats_.clear();
 }
 
 }  // namespace tandem

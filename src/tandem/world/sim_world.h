@@ -29,28 +29,16 @@ class SimWorld final : public World {
   Transport& controller() override { return *controller_; }
   Device& controller_device() override { return *device_; }
   double timeout_seconds() const override { return 1e9; }  // who waits in vain is found at once
-  Recorder& recorder(int rank) override { return seats_[rank]->recorder; }
-  Device& device(int rank) override { return *seats_[rank]->device; }
-  Rank& rank(int number) override { return *seats_[number]->rank; }
 
   const SimHub& hub() const { return hub_; }
   void lose_at(int rank, double seconds) { hub_.lose_at(rank, seconds); }
 
  private:
-  struct Seat {
-    explicit Seat(int number) : recorder(number) {}
-    Recorder recorder;
-    std::unique_ptr<Device> device;
-    std::unique_ptr<Transport> transport;
-    std::unique_ptr<Rank> rank;
-    std::vector<Task<>> serving;
-  };
-
   SimSettings settings_;
   SimHub hub_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Transport> controller_;
-  std::vector<std::unique_ptr<Seat>> seats_;
+  std::vector<Task<>> serving_;
 };
 
 }  // namespace tandem

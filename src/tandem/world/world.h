@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "tandem/runtime/rank.h"
 
@@ -19,9 +20,19 @@ class World {
   virtual double timeout_seconds() const = 0;
 
   // What the ranks have recorded and hold; read only between commands.
-  virtual Recorder& recorder(int rank) = 0;
-  virtual Device& device(int rank) = 0;
-  virtual Rank& rank(int number) = 0;
+  Recorder& recorder(int rank) { return seats_[rank]->recorder; }
+  Device& device(int rank) { return *seats_[rank]->device; }
+  Rank& rank(int number) { return *seats_[number]->rank; }
+
+ protected:
+  struct Seat {
+    explicit Seat(int number) : recorder(number) {}
+    Recorder recorder;
+    std::unique_ptr<Device> device;
+    std::unique_ptr<Transport> transport;
+    std::unique_ptr<Rank> rank;
+  };
+  std::vector<std::unique_ptr<Seat>> seats_;  // one a rank, in order
 };
 
 // The plan and the store must outlive the world.
