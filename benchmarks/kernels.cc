@@ -1,4 +1,4 @@
-// Products as the models use them, against what the machine can do (peaks.h). The cores may be
+// Products as the models use them, against what the machine can do (ceilings.h). The cores may be
 // shared and their speed drifts: compare figures of one run, best with --benchmark_repetitions and
 // --benchmark_enable_random_interleaving.
 #include "tandem/device/cpu/kernels.h"
@@ -7,8 +7,8 @@
 
 #include <vector>
 
-#include "peaks.h"
 #include "tandem/device/cpu/bf16.h"
+#include "tandem/device/cpu/ceilings.h"
 #include "tandem/device/cpu/scratch.h"
 
 namespace tandem::benchmarks {
@@ -54,20 +54,19 @@ void set_rates(benchmark::State& state, double flops, double bytes) {
   state.counters["gbytes"] = Counter(bytes * rounds / 1e9, Counter::kIsRate);
 }
 
-void peak_amx(benchmark::State& state) {
+// What the machine can do at best, with as many threads as a kernel uses.
+void peak_flops(benchmark::State& state, DType dtype) {
+  constexpr double seconds = 0.1;
   double flops = 0;
-  for (auto _ : state) flops = run_amx(static_cast<int>(state.range(0)), 200000);
-  set_rates(state, flops, 0);
-}
-void peak_f32(benchmark::State& state) {
-  double flops = 0;
-  for (auto _ : state) flops = run_f32(static_cast<int>(state.range(0)), 400000);
-  set_rates(state, flops, 0);
+  for (auto _ : state)
+    flops = cpu::peak_flops_per_second(dtype, static_cast<int>(state.range(0)), seconds);
+  state.counters["gflops"] = flops / 1e9;
 }
 void peak_read(benchmark::State& state) {
-  static const Tensor memory = make(1024, 128 << 10, DType::f32);
-  for (auto _ : state) read_all(static_cast<int>(state.range(0)), memory.data, memory.bytes());
-  set_rates(state, 0, static_cast<double>(memory.bytes()));
+  static const cpu::ReadProbe memory(int64_t{512} << 20);
+  double bytes = 0;
+  for (auto _ : state) bytes = memory.bytes_per_second(static_cast<int>(state.range(0)));
+  state.counters["gbytes"] = bytes / 1e9;
 }
 
 // The operations take turns with several weights, so that these come from memory: at least 512 MB.
@@ -174,8 +173,8 @@ void common(benchmark::internal::Benchmark* b) {
   b->MeasureProcessCPUTime()->UseRealTime()->Unit(benchmark::kMillisecond);
 }
 
-BENCHMARK(peak_amx)->Apply(common)->ArgName("threads")->Arg(1)->Arg(2);
-BENCHMARK(peak_f32)->Apply(common)->ArgName("threads")->Arg(1)->Arg(2);
+BENCHMARK_CAPTURE(peak_flops, bf16, DType::bf16)->Apply(common)->ArgName("threads")->Arg(1)->Arg(2);
+BENCHMARK_CAPTURE(peak_flops, f32, DType::f32)->Apply(common)->ArgName("threads")->Arg(1)->Arg(2);
 BENCHMARK(peak_read)->Apply(common)->ArgName("threads")->Arg(1)->Arg(2);
 
 void linear_sizes(benchmark::internal::Benchmark* b) {

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tandem/cli/bench_kernels.h"
@@ -51,15 +50,6 @@ void print_section(const Bench& bench, const std::string& section) {
   std::fflush(stdout);
 }
 
-int64_t available_bytes() {
-  std::ifstream info("/proc/meminfo");
-  for (std::string key; info >> key;) {
-    int64_t kilobytes = 0;
-    if (key == "MemAvailable:" && info >> kilobytes) return kilobytes * 1024;
-  }
-  return 0;
-}
-
 // Separated plans beside the others with as many ranks; how many times as fast they are.
 nlohmann::json bench_separation(StepBench& steps, int64_t context, Table& table) {
   auto json = nlohmann::json::array();
@@ -106,10 +96,10 @@ nlohmann::json bench_steps(Bench& bench, ParameterStore& store) {
       StepBench::training_bytes(store.config(), store.dtype()) + activation_bytes;
   if (quick)
     fmt::print(stderr, "training: left out (--quick)\n");
-  else if (needed > available_bytes())
+  else if (needed > memory_bytes("MemAvailable"))
     fmt::print(stderr, "training: left out, it needs {}, {} are free\n",
                format_bytes(static_cast<double>(needed)),
-               format_bytes(static_cast<double>(available_bytes())));
+               format_bytes(static_cast<double>(memory_bytes("MemAvailable"))));
   else
     steps.training(sequences, sequence_tokens);
   print_section(bench, "whole steps");

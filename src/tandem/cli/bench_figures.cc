@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "tandem/base/clock.h"
 #include "tandem/report/format.h"
 
 namespace tandem::cli {
@@ -12,10 +12,6 @@ namespace {
 
 constexpr int64_t probe_bytes = int64_t{5} << 28;  // 1.25 GiB: larger than a large L3
 constexpr double peak_seconds = 0.06;
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::string rate_text(double value, std::string_view unit) {
   return value > 0 ? format_si(value, unit) : "";
@@ -27,13 +23,6 @@ std::string share_text(double share) { return share > 0 ? format_share(share) : 
 Ceilings mean(const Ceilings& a, const Ceilings& b) {
   return {(a.flops_per_second + b.flops_per_second) / 2,
           (a.bytes_per_second + b.bytes_per_second) / 2};
-}
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::ranges::sort(values);
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 double roofline_seconds(const Cost& cost, const Ceilings& ceilings) {
@@ -55,12 +44,12 @@ Figure& Bench::measure(Figure figure, DType dtype, const std::function<void()>& 
   body();  // the first run allocates
   const Ceilings before = ceilings(dtype, settings_.threads);
   std::vector<double> seconds;
-  const double start = now_seconds();
+  const double start = wall_seconds();
   constexpr size_t fewest = 3;
-  while (seconds.size() < fewest || now_seconds() - start < settings_.figure_seconds()) {
-    const double begin = now_seconds();
+  while (seconds.size() < fewest || wall_seconds() - start < settings_.figure_seconds()) {
+    const double begin = wall_seconds();
     body();
-    seconds.push_back(now_seconds() - begin);
+    seconds.push_back(wall_seconds() - begin);
   }
   figure.seconds = median(std::move(seconds));
   figure.ceilings = mean(before, ceilings(dtype, settings_.threads));

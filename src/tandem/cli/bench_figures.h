@@ -64,7 +64,6 @@ class Bench {
 };
 
 Ceilings mean(const Ceilings& a, const Ceilings& b);
-double median(std::vector<double> values);
 Table figures_table(const std::vector<Figure>& figures, const std::string& section);
 nlohmann::json figures_json(const std::vector<Figure>& figures);
 

@@ -43,7 +43,7 @@ Cost divided(const Cost& cost, int64_t by) {
 // slowest rank's work at the ceilings of as many threads as a rank has.
 void StepBench::add_work(Figure& figure, Engine& engine, int64_t steps, const TimeWindow& window,
                          const Ceilings& rank_ceilings) const {
-  const std::vector<RankSpans> ranks = spans_of(engine);
+  const std::vector<RankSpans> ranks = engine.spans();
   const Metrics metrics = compute_metrics(ranks, window);
   figure.cost = divided(metrics.compute, steps);
   double busy = 0, one_after_the_other = 0;
@@ -71,7 +71,7 @@ Figure StepBench::measure(Figure figure, Engine& engine, const std::function<voi
   step();
   const Ceilings before = bench_.ceilings(store_.dtype(), threads);
   const Ceilings rank_before = bench_.ceilings(store_.dtype(), rank_threads);
-  for (int rank = 0; rank < engine.plan().ranks(); ++rank) engine.world().recorder(rank).clear();
+  engine.clear_spans();
   std::vector<double> seconds;
   const TimeWindow limit{now(), now() + bench_.settings().figure_seconds()};
   constexpr size_t fewest = 3;

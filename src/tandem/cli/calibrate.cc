@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tandem/cli/bench_prediction.h"
@@ -18,15 +17,6 @@ struct CalibrateOptions {
   std::string output;
   bool train = false, check = false;
 };
-
-double memory_bytes() {
-  std::ifstream info("/proc/meminfo");
-  for (std::string key; info >> key;) {
-    double kilobytes = 0;
-    if (key == "MemTotal:" && info >> kilobytes) return kilobytes * 1024;
-  }
-  return 1e9;
-}
 
 void run(CalibrateOptions& o) {
   if (o.model.dtype.empty()) o.model.dtype = "bf16";
@@ -48,7 +38,7 @@ Cluster calibrate_local(ParameterStore& store, int threads, bool trains) {
   constexpr double peak_seconds = 0.2;
   DeviceType type{.name = "cpu",
                   .memory_bytes_per_second = cpu::ReadProbe(probe_bytes).bytes_per_second(1),
-                  .memory_bytes = memory_bytes() / threads};
+                  .memory_bytes = static_cast<double>(memory_bytes("MemTotal")) / threads};
   for (const DType dtype : {DType::bf16, DType::f32})
     type.flops_per_second[std::string(dtype_name(dtype))] =
         cpu::peak_flops_per_second(dtype, 1, peak_seconds);

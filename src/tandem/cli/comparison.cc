@@ -41,10 +41,8 @@ std::vector<std::string> roles_of(const Plan& plan) {
 RankBytes bytes_of(Engine& engine) {
   RankBytes bytes;
   for (int rank = 0; rank < engine.plan().ranks(); ++rank) {
-    int64_t elements = 0;
-    for (const Region& region : holdings(engine.plan(), engine.model(), rank))
-      elements += region.elements();
-    bytes.parameters.push_back(elements * size_of(engine.store().dtype()));
+    bytes.parameters.push_back(elements_of(holdings(engine.plan(), engine.model(), rank)) *
+                               size_of(engine.store().dtype()));
     const auto& cache = engine.world().rank(rank).cache;
     bytes.kv_cache.push_back(cache ? cache->bytes() : 0);
     const int64_t peak = engine.world().device(rank).peak_allocated_bytes();
@@ -140,14 +138,12 @@ void Comparison::measure_speed(Engine& engine, PlanResult& result) const {
   result.times =
       generate(engine, prompts_, generate_settings(), [&](int32_t sequence, int32_t, auto) {
         if (sequence != 0) return true;
-        if (step_ends.empty())  // what came before is prefill
-          for (int rank = 0; rank < engine.plan().ranks(); ++rank)
-            engine.world().recorder(rank).clear();
+        if (step_ends.empty()) engine.clear_spans();  // what came before is prefill
         step_ends.push_back(engine.world().controller().now_seconds());
         return true;
       });
   result.expert_tokens = engine.expert_tokens();
-  result.step_spans = spans_of(engine);
+  result.step_spans = engine.spans();
   const TimeWindow decode{step_ends.front(), step_ends.back()};
   result.decode = compute_metrics(result.step_spans, decode);
   result.communication_share = communication_share_of(result.step_spans, decode);

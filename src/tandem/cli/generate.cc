@@ -1,9 +1,9 @@
 #include "tandem/world/generate.h"
 
-#include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "tandem/base/number_list.h"
 #include "tandem/cli/commands.h"
 #include "tandem/cli/model_options.h"
 #include "tandem/planner/routing.h"
@@ -19,18 +19,9 @@ struct GenerateOptions {
 };
 
 std::vector<int32_t> parse_tokens(const std::string& list) {
-  std::vector<int32_t> tokens;
-  const char* at = list.data();
-  const char* const end = at + list.size();
-  while (at < end) {
-    int32_t token = 0;
-    const auto [next, error] = std::from_chars(at, end, token);
-    if (error != std::errc() || (next < end && *next != ','))
-      throw InputError("--prompt-tokens {}: expected numbers and commas", list);
-    tokens.push_back(token);
-    at = next + 1;
-  }
-  return tokens;
+  const auto tokens = parse_numbers<int32_t>(list);
+  if (!tokens) throw InputError("--prompt-tokens {}: expected numbers and commas", list);
+  return *tokens;
 }
 
 std::vector<int32_t> prompt_of(const GenerateOptions& o, const ModelConfig& model) {

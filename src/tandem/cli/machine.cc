@@ -20,4 +20,13 @@ std::string machine_name() {
   return fmt::format("{}, {} core{}", processor, cores, cores == 1 ? "" : "s");
 }
 
+int64_t memory_bytes(const std::string& line) {
+  std::ifstream info("/proc/meminfo");
+  for (std::string key; info >> key;) {
+    int64_t kilobytes = 0;
+    if (key == line + ":" && info >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
+}
+
 }  // namespace tandem::cli

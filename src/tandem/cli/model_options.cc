@@ -88,20 +88,8 @@ LoadedModel load_model(const ModelOptions& options, bool trainable) {
   return model;
 }
 
-std::vector<RankSpans> spans_of(Engine& engine) {
-  std::vector<RankSpans> all;
-  for (int rank = 0; rank < engine.plan().ranks(); ++rank) {
-    const Role role = role_of(engine.plan(), rank);
-    all.push_back({.rank = rank,
-                   .attention = role.attention,
-                   .expert = role.expert,
-                   .spans = engine.world().recorder(rank).spans()});
-  }
-  return all;
-}
-
 void write_trace(const ModelOptions& options, Engine& engine) {
-  if (!options.trace_file.empty()) write_perfetto(options.trace_file, spans_of(engine));
+  if (!options.trace_file.empty()) write_perfetto(options.trace_file, engine.spans());
 }
 
 void write_json(const std::string& file, const nlohmann::json& json) {

@@ -47,6 +47,4 @@ void write_file(const std::string& file, const std::string& text);
 // The same; nothing where --json is not given.
 void write_json(const std::string& file, const nlohmann::json& json);
 
-std::vector<RankSpans> spans_of(Engine& engine);
-
 }  // namespace tandem::cli

@@ -10,12 +10,6 @@
 namespace tandem::cli {
 namespace {
 
-int64_t elements_of(const std::vector<Region>& regions) {
-  int64_t elements = 0;
-  for (const Region& region : regions) elements += region.elements();
-  return elements;
-}
-
 // "0-3,8": numbers in ascending order.
 std::string list_text(const std::vector<int>& numbers) {
   std::string text;

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "tandem/base/clock.h"
 #include "tandem/cli/commands.h"
 #include "tandem/cli/model_options.h"
 #include "tandem/cli/work_options.h"
@@ -17,10 +17,6 @@ struct SimulateOptions {
   std::string plan = "single";
   SimulationSettings settings;
 };
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 nlohmann::json prediction_json(const Prediction& p, const Workload& work, double wall_seconds) {
   auto communication = nlohmann::json::object();
@@ -65,10 +61,10 @@ void run(SimulateOptions& o) {
   o.settings.dtype = read.dtype;
   o.settings.seed = o.work.seed;
   const Plan plan = make_plan(o.plan, read.model);
-  const double start = now_seconds();
+  const double start = wall_seconds();
   const Prediction prediction = simulate(read.model, plan, read.cluster, read.work, o.settings);
   print(prediction, read.work);
-  write_json(o.work.json_file, prediction_json(prediction, read.work, now_seconds() - start));
+  write_json(o.work.json_file, prediction_json(prediction, read.work, wall_seconds() - start));
 }
 
 }  // namespace

@@ -16,23 +16,29 @@ double peak_flops_per_second(const DeviceType& type, std::string_view dtype) {
   return type.flops_per_second.begin()->second;
 }
 
+double roofline_seconds(const OperationSpeed& speed, const Cost& cost) {
+  return std::max(cost.flops / speed.flops_per_second, cost.bytes / speed.bytes_per_second) +
+         speed.overhead_seconds;
+}
+
 double operation_seconds(const DeviceType& type, std::string_view operation, std::string_view dtype,
                          const Cost& cost) {
-  double flops = peak_flops_per_second(type, dtype) * type.compute_efficiency;
-  double bytes = type.memory_bytes_per_second * type.memory_efficiency;
-  double overhead = type.operation_overhead_seconds;
+  OperationSpeed speed{peak_flops_per_second(type, dtype) * type.compute_efficiency,
+                       type.memory_bytes_per_second * type.memory_efficiency,
+                       type.operation_overhead_seconds};
   const auto measured = type.operations.find(operation);
   if (measured != type.operations.end()) {
-    if (measured->second.flops_per_second > 0) flops = measured->second.flops_per_second;
-    if (measured->second.bytes_per_second > 0) bytes = measured->second.bytes_per_second;
-    overhead = measured->second.overhead_seconds;
+    const OperationSpeed& own = measured->second;
+    if (own.flops_per_second > 0) speed.flops_per_second = own.flops_per_second;
+    if (own.bytes_per_second > 0) speed.bytes_per_second = own.bytes_per_second;
+    speed.overhead_seconds = own.overhead_seconds;
   }
-  return std::max(cost.flops / flops, cost.bytes / bytes) + overhead;
+  return roofline_seconds(speed, cost);
 }
 
 double floor_seconds(const DeviceType& type, std::string_view dtype, const Cost& cost) {
-  return std::max(cost.flops / peak_flops_per_second(type, dtype),
-                  cost.bytes / type.memory_bytes_per_second);
+  return roofline_seconds({peak_flops_per_second(type, dtype), type.memory_bytes_per_second, 0},
+                          cost);
 }
 
 }  // namespace tandem

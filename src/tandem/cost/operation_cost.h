@@ -8,6 +8,9 @@
 
 namespace tandem {
 
+// max(FLOPs / flops_per_second, bytes / bytes_per_second) + overhead.
+double roofline_seconds(const OperationSpeed& speed, const Cost& cost);
+
 // max(FLOPs / (peak * efficiency), bytes / (bandwidth * efficiency)) + overhead. What was measured
 // of this operation takes the place of peak, bandwidth and overhead. A dtype that the type does not
 // list is computed as the next wider one that it does.

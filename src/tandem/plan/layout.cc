@@ -91,6 +91,12 @@ void collect_experts(Collector& out, const Stage& stage, const ModelConfig& mode
 
 }  // namespace
 
+int64_t elements_of(const std::vector<Region>& regions) {
+  int64_t elements = 0;
+  for (const Region& region : regions) elements += region.elements();
+  return elements;
+}
+
 std::vector<Region> holdings(const Plan& plan, const ModelConfig& model, int rank) {
   const Role role = role_of(plan, rank);
   const Stage& stage = plan.stages[role.stage];

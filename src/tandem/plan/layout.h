@@ -16,6 +16,8 @@ struct Region {
   friend auto operator<=>(const Region&, const Region&) = default;
 };
 
+int64_t elements_of(const std::vector<Region>& regions);
+
 // The regions rank `rank` (of all copies) computes with. No two overlap.
 std::vector<Region> holdings(const Plan& plan, const ModelConfig& model, int rank);
 

@@ -37,7 +37,6 @@ class Estimator {
   }
 
   Estimate run() {
-    result_.tokens_per_step = static_cast<double>(work_.tokens());
     double all_stages = 0, slowest_stage = 0;
     for (const Stage& stage : plan_.stages) {
       const double seconds = stage_seconds(stage);
@@ -54,9 +53,8 @@ class Estimator {
   }
 
  private:
-  double kv_width(int group_heads_begin, int group_heads_end) const {
-    return static_cast<double>(kv_heads_of(model_, {group_heads_begin, group_heads_end}).size() *
-                               model_.head_dim);
+  double kv_width(const Interval& heads) const {
+    return static_cast<double>(kv_heads_of(model_, heads).size() * model_.head_dim);
   }
 
   LayerWork attention_work(const Stage& stage, int group) const {
@@ -64,7 +62,7 @@ class Estimator {
     const double hidden = static_cast<double>(model_.hidden_size);
     const Interval heads = grid.head_range(group);
     const double width = static_cast<double>(heads.size() * model_.head_dim);
-    const double kv = kv_width(static_cast<int>(heads.begin), static_cast<int>(heads.end));
+    const double kv = kv_width(heads);
     const double computed = rows_ / grid.batch_shards / grid.sequence_shards;
     const bool whole_output = stage.exchange == Exchange::heads;
     const double owned =
@@ -182,12 +180,11 @@ class Estimator {
       cost.flops += passes_ * layers * w.cost.flops;
       cost.bytes += passes_ * layers * w.cost.bytes;
       const Interval heads = grid.head_range(group);
-      const double cached =
-          work_.kind == WorkKind::train
-              ? 0
-              : micro_batches_ * sequences_ / grid.batch_shards *
-                    static_cast<double>(work_.context_tokens) * 2 * bytes_ *
-                    kv_width(static_cast<int>(heads.begin), static_cast<int>(heads.end));
+      const double cached = work_.kind == WorkKind::train
+                                ? 0
+                                : micro_batches_ * sequences_ / grid.batch_shards *
+                                      static_cast<double>(work_.context_tokens) * 2 * bytes_ *
+                                      kv_width(heads);
       const double same = grid.batch_shards * grid.sequence_shards * plan_.copies;
       own_memory[static_cast<size_t>(rank)] +=
           layers * (state_bytes(w.weight_bytes, same) + cached);
@@ -242,7 +239,6 @@ class Estimator {
   double layer_seconds(const Stage& stage, double attention, double experts) const {
     const AttentionGrid& grid = stage.attention;
     const double top_k = static_cast<double>(model_.top_k);
-    const double rows = rows_ / grid.batch_shards;
     bool shared = false;
     for (const auto& replicas : stage.placement(stage.layers.begin))
       for (const ExpertReplica& replica : replicas)
@@ -254,8 +250,8 @@ class Estimator {
       if (plan_.ranks_per_copy() > 1) exchange = exchange_seconds(stage, rows_, top_k);
       if (grid.groups() > 1) {
         const double parts = stage.exchange == Exchange::sums ? grid.groups() : 1;
-        gather = exchange_seconds(stage, rows * grid.batch_shards, grid.groups() - 1) +
-                 exchange_seconds(stage, rows * grid.batch_shards, parts);
+        gather = exchange_seconds(stage, rows_, grid.groups() - 1) +
+                 exchange_seconds(stage, rows_, parts);
       }
     }
     const double busy = shared ? attention + experts : std::max(attention, experts);

@@ -20,7 +20,6 @@ struct Estimate {
   std::string bound_by;     // of the floor: "attention ranks: memory", ...
   double memory_bytes = 0;  // of the fullest rank: weights, K/V; training: gradients, optimizer
   double memory_limit_bytes = 0;  // of its device
-  double tokens_per_step = 0;
 
   bool fits() const { return memory_bytes <= memory_limit_bytes; }
 };

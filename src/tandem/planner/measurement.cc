@@ -5,68 +5,11 @@
 #include <limits>
 #include <thread>
 
-#include "tandem/base/random.h"
 #include "tandem/comm/local/local_transport.h"
+#include "tandem/cost/operation_cost.h"
 
 namespace tandem {
 namespace {
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::ranges::nth_element(values, middle);
-  return *middle;
-}
-
-// One workload on one engine.
-class Runner {
- public:
-  Runner(Engine& engine, const Workload& work) : engine_(engine), work_(work) {
-    if (work.kind == WorkKind::train) return;
-    constexpr int64_t room = 64;
-    engine.plan_memory(work.sequences, work.context_tokens + room);
-    for (int64_t s = 0; s < work.sequences; ++s) {
-      sequences_.push_back({.slot = static_cast<int32_t>(s)});
-      fill(sequences_.back().tokens, work.context_tokens, s);
-    }
-    if (work.kind != WorkKind::decode) return;
-    engine.infer(sequences_);
-    for (SequenceTokens& sequence : sequences_) sequence.tokens.resize(1);
-  }
-
-  void step(int number) {
-    if (work_.kind == WorkKind::train) return train(number);
-    if (work_.kind == WorkKind::decode) {
-      for (SequenceTokens& sequence : sequences_)
-        sequence.first_position = static_cast<int32_t>(work_.context_tokens + number);
-      engine_.infer(sequences_);
-      return;
-    }
-    engine_.infer(sequences_);
-    std::vector<int32_t> slots;
-    for (const SequenceTokens& sequence : sequences_) slots.push_back(sequence.slot);
-    engine_.release(slots);
-  }
-
- private:
-  void fill(std::vector<int32_t>& tokens, int64_t count, int64_t item) const {
-    const RandomSource source(1, RandomStream::prompts);
-    for (int64_t i = 0; i < count; ++i)
-      tokens.push_back(
-          static_cast<int32_t>(source.bits(static_cast<uint64_t>(item), static_cast<uint64_t>(i)) %
-                               engine_.model().vocab_size));
-  }
-  void train(int number) {
-    TrainingBatch batch{.sequences = work_.sequences, .sequence_tokens = work_.context_tokens};
-    fill(batch.inputs, work_.tokens(), 0);
-    fill(batch.targets, work_.tokens(), 1);
-    batch.weights.assign(static_cast<size_t>(work_.tokens()), 1.0f);
-    engine_.train(batch, {.step = number + 1, .learning_rate = 1e-6f, .groups = work_.groups});
-  }
-
-  Engine& engine_;
-  const Workload& work_;
-  std::vector<SequenceTokens> sequences_;
-};
 
 struct Timing {
   Cost cost;
@@ -83,12 +26,8 @@ std::vector<double> logarithmic(double first, double last, int count) {
 
 double misfit(const std::vector<Timing>& samples, const OperationSpeed& speed) {
   double sum = 0;
-  for (const Timing& s : samples) {
-    const double predicted =
-        std::max(s.cost.flops / speed.flops_per_second, s.cost.bytes / speed.bytes_per_second) +
-        speed.overhead_seconds;
-    sum += s.weight * std::abs(std::log(predicted / s.seconds));
-  }
+  for (const Timing& s : samples)
+    sum += s.weight * std::abs(std::log(roofline_seconds(speed, s.cost) / s.seconds));
   return sum;
 }
 
@@ -134,9 +73,10 @@ Measurement measure(ParameterStore& store, const Plan& plan, const Workload& wor
                 WorldSettings{.threads = rank_threads * plan.ranks(),
                               .keep_all_spans = true,
                               .rank = {.trainable = work.kind == WorkKind::train}});
-  Runner runner(engine, work);
+  WorkloadRunner runner(engine, work, steps + 1, engine.model().vocab_size);
+  if (work.kind == WorkKind::decode) runner.fill_context();
   runner.step(0);
-  for (int rank = 0; rank < plan.ranks(); ++rank) engine.world().recorder(rank).clear();
+  engine.clear_spans();
   if (work.kind != WorkKind::train) engine.record_routing();
   std::vector<double> seconds;
   const auto now = [&] { return engine.world().controller().now_seconds(); };
@@ -145,13 +85,9 @@ Measurement measure(ParameterStore& store, const Plan& plan, const Workload& wor
     runner.step(i);
     seconds.push_back(now() - begin);
   }
-  Measurement result{.step_seconds = median(std::move(seconds)), .routing = engine.routing()};
-  for (int rank = 0; rank < plan.ranks(); ++rank) {
-    const Role role = role_of(plan, rank);
-    result.spans.push_back(
-        {rank, role.attention, role.expert, engine.world().recorder(rank).spans()});
-  }
-  return result;
+  return {.step_seconds = median(std::move(seconds)),
+          .spans = engine.spans(),
+          .routing = engine.routing()};
 }
 
 std::map<std::string, OperationSpeed, std::less<>> fit_operations(

@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -12,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "tandem/base/number_list.h"
 #include "tandem/base/random.h"
 
 namespace tandem {
@@ -115,17 +115,10 @@ class RecordedRouting {
 
 std::vector<int32_t> parse_line(const std::string& text, const ModelConfig& model,
                                 const std::string& where) {
-  std::vector<int32_t> numbers;
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  while (at < end) {
-    int32_t value = 0;
-    const auto [next, error] = std::from_chars(at, end, value);
-    if (error != std::errc() || value < 0 || (next < end && *next != ','))
-      throw InputError("{}: expected numbers and commas", where);
-    numbers.push_back(value);
-    at = next + 1;
-  }
+  const auto parsed = parse_numbers<int32_t>(text);
+  if (!parsed || std::ranges::any_of(*parsed, [](int32_t value) { return value < 0; }))
+    throw InputError("{}: expected numbers and commas", where);
+  const std::vector<int32_t>& numbers = *parsed;
   if (std::ssize(numbers) != 3 + model.top_k)
     throw InputError("{}: expected layer, slot, position and {} experts", where, model.top_k);
   if (numbers[0] >= model.layers)

@@ -27,31 +27,31 @@ class Simulation {
           return made;
         }) {
     check();
-    if (work.kind != WorkKind::train)
-      engine_.plan_memory(work.sequences, work.context_tokens + settings.steps);
   }
 
   Prediction run() {
     Prediction result;
+    WorkloadRunner runner(engine_, work_, settings_.steps, one_token);
     const double begin = now();
     for (int i = 0; i < settings_.steps; ++i) {
-      clear_spans();
-      step(i);
+      engine_.clear_spans();
+      runner.step(i);
     }
     const TimeWindow window{now() - (now() - begin) / settings_.steps, now()};
     result.step_seconds = (now() - begin) / settings_.steps;
-    result.spans = spans();
+    result.spans = engine_.spans();
     result.metrics = compute_metrics(result.spans, window);
     for (size_t rank = 0; rank < result.spans.size(); ++rank) add_rank(rank, window, result);
     for (const CommunicationUse& use : result.metrics.communication)
       result.messages += use.messages, result.message_bytes += static_cast<int64_t>(use.bytes);
     result.events = world_->hub().events();
-    result.internode_bytes = world_->hub().network().internode_bytes();
     add_memory(result);
     return result;
   }
 
  private:
+  static constexpr int64_t one_token = 1;  // tokens have no meaning here: all are the same
+
   void check() const {
     const auto positive = [](const char* name, int64_t value) {
       if (value < 1) throw InputError("{} {}: must be at least 1", name, value);
@@ -68,56 +68,10 @@ class Simulation {
 
   double now() { return engine_.world().controller().now_seconds(); }
 
-  void clear_spans() {
-    for (int rank = 0; rank < engine_.plan().ranks(); ++rank)
-      engine_.world().recorder(rank).clear();
-  }
-
-  std::vector<RankSpans> spans() {
-    std::vector<RankSpans> all;
-    for (int rank = 0; rank < engine_.plan().ranks(); ++rank) {
-      const Role role = role_of(engine_.plan(), rank);
-      all.push_back({rank, role.attention, role.expert, engine_.world().recorder(rank).spans()});
-    }
-    return all;
-  }
-
-  void step(int number) {
-    if (work_.kind == WorkKind::train) return train(number);
-    std::vector<SequenceTokens> sequences(static_cast<size_t>(work_.sequences));
-    for (int64_t s = 0; s < work_.sequences; ++s) {
-      SequenceTokens& sequence = sequences[static_cast<size_t>(s)];
-      sequence.slot = static_cast<int32_t>(s);
-      const bool decodes = work_.kind == WorkKind::decode;
-      sequence.first_position =
-          decodes ? static_cast<int32_t>(work_.context_tokens + number) : int32_t{0};
-      sequence.tokens.resize(static_cast<size_t>(decodes ? 1 : work_.context_tokens));
-    }
-    engine_.infer(sequences);
-    if (work_.kind == WorkKind::decode) return;
-    std::vector<int32_t> slots;
-    for (const SequenceTokens& sequence : sequences) slots.push_back(sequence.slot);
-    engine_.release(slots);
-  }
-
-  void train(int number) {
-    TrainingBatch batch{.sequences = work_.sequences, .sequence_tokens = work_.context_tokens};
-    const auto tokens = static_cast<size_t>(work_.tokens());
-    batch.inputs.resize(tokens);
-    batch.targets.resize(tokens);
-    batch.weights.assign(tokens, 1.0f);
-    engine_.train(batch, {.step = number + 1, .groups = work_.groups});
-  }
-
-  const DeviceType& type_of(size_t rank) const {
-    return cluster_.type_of(settings_.devices.empty() ? static_cast<int>(rank)
-                                                      : settings_.devices[rank]);
-  }
-
   // What a rank did in the last step: its floor and its energy.
   void add_rank(size_t rank, const TimeWindow& window, Prediction& result) const {
     const RankSpans& own = result.spans[rank];
-    const DeviceType& type = type_of(rank);
+    const DeviceType& type = world_->type_of(static_cast<int>(rank));
     Cost cost;
     double busy_seconds = 0;
     for (const Span& span : own.spans) {
@@ -135,9 +89,8 @@ class Simulation {
   void add_memory(Prediction& result) {
     int64_t most = -1;
     for (int rank = 0; rank < engine_.plan().ranks(); ++rank) {
-      int64_t weights = 0;
-      for (const Region& region : holdings(engine_.plan(), engine_.model(), rank))
-        weights += region.elements() * size_of(settings_.dtype);
+      const int64_t weights =
+          elements_of(holdings(engine_.plan(), engine_.model(), rank)) * size_of(settings_.dtype);
       const Rank& one = engine_.world().rank(rank);
       const int64_t cache = one.cache ? one.cache->bytes() : 0;
       const int64_t optimizer = one.optimizer ? one.optimizer->bytes() : 0;
@@ -145,7 +98,6 @@ class Simulation {
       for (const auto& [region, tensor] : one.gradient_regions) gradients += tensor.bytes();
       const int64_t peak = engine_.world().device(rank).peak_allocated_bytes();
       const int64_t activations = std::max<int64_t>(0, peak - cache - optimizer - gradients);
-      result.rank_memory_bytes.push_back(weights + peak);
       if (weights + peak <= most) continue;
       most = weights + peak;
       result.memory_bytes = {{"parameters", weights},

@@ -6,25 +6,12 @@
 #include <string>
 
 #include "tandem/planner/routing.h"
+#include "tandem/planner/workload.h"
 #include "tandem/trace/metrics.h"
 #include "tandem/world/engine.h"
 #include "tandem/world/sim_world.h"
 
 namespace tandem {
-
-enum class WorkKind : uint8_t { decode, prefill, train };
-
-struct Workload {
-  WorkKind kind = WorkKind::decode;
-  int64_t sequences = 1;         // of a step, in all
-  int64_t context_tokens = 512;  // decode: before the new token; else tokens of a sequence
-  int groups = 1;                // training: gradient accumulation
-
-  // That a step takes in (prefill, training) or makes (decode).
-  int64_t tokens() const {
-    return kind == WorkKind::decode ? sequences : sequences * context_tokens;
-  }
-};
 
 // Joules of a group of ranks in one step.
 struct Energy {
@@ -38,9 +25,8 @@ struct Prediction {
   Metrics metrics;
   Energy energy;                                // of a step
   std::map<std::string, int64_t> memory_bytes;  // of the fullest rank, by component
-  std::vector<int64_t> rank_memory_bytes;       // in all
   std::vector<RankSpans> spans;                 // of the last step
-  int64_t events = 0, messages = 0, message_bytes = 0, internode_bytes = 0;
+  int64_t events = 0, messages = 0, message_bytes = 0;
 
   double tokens_per_second(const Workload& work) const {
     return static_cast<double>(work.tokens()) / step_seconds;

@@ -188,6 +188,13 @@ TimeWindow whole_window(std::span<const RankSpans> ranks) {
   return window.begin_seconds == infinity ? TimeWindow{} : window;
 }
 
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::ranges::sort(values);
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
 Spread spread(std::span<const double> values) {
   if (values.empty()) return {};
   const auto count = static_cast<double>(values.size());

@@ -55,6 +55,8 @@ struct Spread {
   double standard_deviation = 0;  // of the population
 };
 Spread spread(std::span<const double> values);
+double median(
+    std::vector<double> values);  // 0 of none; of an even number the mean of the middle two
 
 // Messages of one kind. Time counts once where several of a kind are under way on a rank.
 struct CommunicationUse {

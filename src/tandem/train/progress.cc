@@ -4,15 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+
+#include "tandem/base/clock.h"
 
 namespace tandem {
 namespace {
-
-double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // "45s", "3m05s", "2h07m".
 std::string time_left(double seconds) {
@@ -28,7 +25,7 @@ constexpr const char* erase_rest = "\x1b[K";  // of a terminal's line, behind th
 
 Progress::Progress(int64_t total_steps, ProgressOptions options)
     : options_(std::move(options)), total_steps_(total_steps) {
-  if (!options_.now_seconds) options_.now_seconds = steady_seconds;
+  if (!options_.now_seconds) options_.now_seconds = wall_seconds;
   terminal_ = options_.terminal.value_or(isatty(fileno(options_.out)) == 1);
   start_seconds_ = options_.now_seconds();
   printed_seconds_ = -INFINITY;

@@ -8,10 +8,6 @@ double ValidationRecord::perplexity() const { return std::exp(loss); }
 
 namespace {
 
-void forget_spans(Engine& engine) {
-  for (int rank = 0; rank < engine.plan().ranks(); ++rank) engine.world().recorder(rank).clear();
-}
-
 [[noreturn]] void stop_for_nan(const StepRecord& record, const std::filesystem::path& run) {
   const auto checkpoint = latest_checkpoint(run);
   throw WorldError("step {}: the loss is {} and the gradient's norm {}; stopped. {}", record.step,
@@ -54,7 +50,7 @@ TrainHistory train(Engine& engine, const Dataset& data, const TrainSettings& set
     record.result = engine.train(batch, hyper);
     record.tokens_per_second =
         static_cast<double>(batch.sequences * batch.sequence_tokens) / (now() - start);
-    if (!settings.keep_spans) forget_spans(engine);
+    if (!settings.keep_spans) engine.clear_spans();
     if (!std::isfinite(record.result.loss) || !std::isfinite(record.result.gradient_norm))
       stop_for_nan(record, settings.output);
     ++state.step;

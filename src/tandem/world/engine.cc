@@ -208,4 +208,20 @@ TrainingResult Engine::run_training(CommandKind kind, const TrainingBatch& batch
   return result;
 }
 
+std::vector<RankSpans> Engine::spans() {
+  std::vector<RankSpans> all;
+  for (int rank = 0; rank < plan_.ranks(); ++rank) {
+    const Role role = role_of(plan_, rank);
+    all.push_back({.rank = rank,
+                   .attention = role.attention,
+                   .expert = role.expert,
+                   .spans = world_->recorder(rank).spans()});
+  }
+  return all;
+}
+
+void Engine::clear_spans() {
+  for (int rank = 0; rank < plan_.ranks(); ++rank) world_->recorder(rank).clear();
+}
+
 }  // namespace tandem

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tandem/trace/metrics.h"
 #include "tandem/world/local_world.h"
 
 namespace tandem {
@@ -53,6 +54,9 @@ class Engine {
   const ModelConfig& model() const { return store_.config(); }
   ParameterStore& store() const { return store_; }
   World& world() { return *world_; }
+  // What the ranks have recorded, in their order; and a fresh start.
+  std::vector<RankSpans> spans();
+  void clear_spans();
 
   // Slots are numbered 0 .. slots-1; each sequence may have up to tokens_per_slot tokens.
   void plan_memory(int64_t slots, int64_t tokens_per_slot);

@@ -30,9 +30,12 @@ std::vector<int> devices_of(const Plan& plan, const Cluster& cluster, std::vecto
 
 SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& cluster,
                    const SimSettings& settings)
-    : settings_(settings), hub_(cluster, devices_of(plan, cluster, settings.devices)) {
+    : cluster_(cluster),
+      routing_(settings.routing),
+      devices_(devices_of(plan, cluster, settings.devices)),
+      hub_(cluster, devices_) {
   const int ranks = plan.ranks();
-  device_ = make_sim_device(cluster.types[0], settings_.routing, hub_.clock_seconds(ranks));
+  device_ = make_sim_device(cluster.types[0], routing_, hub_.clock_seconds(ranks));
   controller_ = hub_.connect(ranks);
   hub_.set_runner([this](int rank, Operation& operation, double since_seconds) {
     Seat& seat = *seats_[rank];
@@ -46,9 +49,7 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
                                      .shard_optimizer = settings.shard_optimizer};
   for (int number = 0; number < ranks; ++number) {
     Seat& seat = *seats_.emplace_back(std::make_unique<Seat>(number));
-    const int device = settings.devices.empty() ? number : settings.devices[number];
-    seat.device =
-        make_sim_device(cluster.type_of(device), settings_.routing, hub_.clock_seconds(number));
+    seat.device = make_sim_device(type_of(number), routing_, hub_.clock_seconds(number));
     seat.transport = hub_.connect(number);
     seat.rank = std::make_unique<Rank>(plan, number, store, *seat.device, *seat.transport,
                                        seat.recorder, rank_settings);

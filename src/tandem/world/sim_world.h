@@ -31,10 +31,13 @@ class SimWorld final : public World {
   double timeout_seconds() const override { return 1e9; }  // who waits in vain is found at once
 
   const SimHub& hub() const { return hub_; }
+  const DeviceType& type_of(int rank) const { return cluster_.type_of(devices_[rank]); }
   void lose_at(int rank, double seconds) { hub_.lose_at(rank, seconds); }
 
  private:
-  SimSettings settings_;
+  const Cluster& cluster_;
+  Routing routing_;
+  std::vector<int> devices_;  // by rank
   SimHub hub_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Transport> controller_;

@@ -6,6 +6,8 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "tandem/base/clock.h"
+
 namespace tandem {
 
 // What lies ready for one rank and what it waits for. All fields are guarded by `mutex`; `ready`
@@ -43,10 +45,7 @@ class LocalTransport final : public Transport {
       : hub_(hub), own_(*hub.queues_[rank]), rank_(rank), spin_seconds_(spin_seconds) {}
 
   int self() const override { return rank_; }
-  double now_seconds() const override {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-  }
+  double now_seconds() const override { return wall_seconds(); }
 
   bool send(Operation& operation) override {
     LocalHub::Queue& peer = *hub_.queues_[operation.peer];

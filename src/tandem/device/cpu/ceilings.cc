@@ -4,10 +4,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <new>
 
+#include "tandem/base/clock.h"
 #include "tandem/device/cpu/blocks.h"
 #include "tandem/device/cpu/gemm.h"
 #include "tandem/device/cpu/parallel.h"
@@ -92,10 +92,6 @@ Loop loop_for(DType dtype) {
 
 constexpr int64_t pieces_a_thread = 16;
 
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 // Bringing lines near that are needed a little later is a third faster than reading alone.
 constexpr int64_t bytes_ahead = 1024;
 
@@ -131,9 +127,9 @@ double peak_flops_per_second(DType dtype, int threads, double seconds) {
   const int64_t pieces = threads * pieces_a_thread;
   int64_t rounds = 1000;
   for (int trial = 0;; ++trial) {
-    const double start = now_seconds();
+    const double start = wall_seconds();
     parallel_items(threads, pieces, [&](int64_t) { loop.run(rounds); });
-    const double taken = std::max(1e-7, now_seconds() - start);
+    const double taken = std::max(1e-7, wall_seconds() - start);
     if (trial > 0) return loop.flops * static_cast<double>(rounds * pieces) / taken;
     rounds = std::max(rounds, static_cast<int64_t>(static_cast<double>(rounds) * seconds / taken));
   }
@@ -153,9 +149,9 @@ double ReadProbe::bytes_per_second(int threads) const {
   const int64_t pieces = threads * pieces_a_thread;
   const int64_t piece = bytes_ / pieces / 4096 * 4096;
   const auto read = __builtin_cpu_supports("avx512f") ? read_avx512 : read_sse2;
-  const double start = now_seconds();
+  const double start = wall_seconds();
   parallel_items(threads, pieces, [&](int64_t i) { read(memory_.get() + i * piece, piece); });
-  return static_cast<double>(pieces * piece) / (now_seconds() - start);
+  return static_cast<double>(pieces * piece) / (wall_seconds() - start);
 }
 
 }  // namespace tandem::cpu

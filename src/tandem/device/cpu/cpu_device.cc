@@ -1,8 +1,8 @@
 #include "tandem/device/cpu/cpu_device.h"
 
 #include <algorithm>
-#include <chrono>
 
+#include "tandem/base/clock.h"
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/pool.h"
 
@@ -16,10 +16,7 @@ class CpuDevice final : public Device {
   Tensor allocate(int64_t rows, int64_t cols, DType dtype) override {
     return pool_->allocate(rows, cols, dtype);
   }
-  double now_seconds() const override {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-  }
+  double now_seconds() const override { return wall_seconds(); }
   int64_t allocated_bytes() const override { return pool_->allocated_bytes(); }
   int64_t peak_allocated_bytes() const override { return pool_->peak_bytes(); }
 
