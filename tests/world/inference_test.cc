@@ -27,7 +27,7 @@ class EveryPlan : public ::testing::TestWithParam<std::string> {};
 
 // The same function: whatever the plan, the same logits up to rounding and the same tokens.
 TEST_P(EveryPlan, GivesTheLogitsOfSingle) {
-  for (const ModelConfig& model : {small_model(), paper_model()}) {
+  for (const ModelConfig& model : {small_model(), paper_model(), latent_model()}) {
     ParameterStore store = random_store(model, DType::f32);
     const Generation expected = generate(make_plan("single", model), store, prompts(5), 6);
     const Generation actual = generate(make_plan(GetParam(), model), store, prompts(5), 6);
@@ -68,12 +68,9 @@ INSTANTIATE_TEST_SUITE_P(
                                       "tp:ranks=2,copies=2,micro_batches=2",
                                       "ma:attention=1,experts=20"})));
 
-class BitIdentical : public ::testing::TestWithParam<std::string> {};
-
 // Plans that split no sum: not one bit differs, in f32 and bf16, alone or among others, however the
 // prompt is cut.
-TEST_P(BitIdentical, ToSingle) {
-  const ModelConfig model = small_model();
+void expect_bits_of_single(const std::string& plan_text, const ModelConfig& model) {
   constexpr int sequences = 32, new_tokens = 4;
   const auto all = prompts(sequences);
   struct Batch {
@@ -83,7 +80,7 @@ TEST_P(BitIdentical, ToSingle) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     ParameterStore store = random_store(model, dtype);
     const Generation expected = generate(make_plan("single", model), store, all, new_tokens);
-    const Plan plan = make_plan(GetParam(), model);
+    const Plan plan = make_plan(plan_text, model);
     for (const Batch batch : {Batch{3, 1, 1000}, {9, 7, 1000}, {9, 7, 5}, {0, 32, 16}}) {
       SCOPED_TRACE(fmt::format("{}, {} sequences, chunks of {}", dtype_name(dtype), batch.count,
                                batch.chunk));
@@ -98,6 +95,13 @@ TEST_P(BitIdentical, ToSingle) {
       }
     }
   }
+}
+
+class BitIdentical : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(BitIdentical, ToSingle) { expect_bits_of_single(GetParam(), small_model()); }
+TEST_P(BitIdentical, ToSingleWithLatentAttention) {
+  expect_bits_of_single(GetParam(), latent_model_without_query_latent());
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -49,6 +49,27 @@ inline ModelConfig paper_model() {
   return c;
 }
 
+// Latent attention, as DeepSeek's, and a shared expert.
+inline ModelConfig latent_model() {
+  ModelConfig c = small_model();
+  c.kv_heads = 1;
+  c.kv_latent = 20;
+  c.query_latent = 28;
+  c.unrotated_dim = 7;
+  c.rotary_dim = 6;
+  c.head_dim = 13;
+  c.value_dim = 9;
+  c.shared_expert_hidden = 24;
+  return c;
+}
+
+// Queries straight from the hidden features, as in DeepSeek-V2-Lite.
+inline ModelConfig latent_model_without_query_latent() {
+  ModelConfig c = latent_model();
+  c.query_latent = 0;
+  return c;
+}
+
 inline std::vector<int32_t> random_tokens(uint64_t seed, uint64_t item, int64_t count,
                                           int64_t vocabulary) {
   const RandomSource source(seed, RandomStream::prompts);

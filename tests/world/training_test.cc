@@ -77,7 +77,7 @@ void expect_equal(const Gradients& actual, const Gradients& expected, const Mode
 class EveryPlanTrains : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryPlanTrains, WithTheGradientsOfSingle) {
-  for (ModelConfig model : {small_model(), paper_model()}) {
+  for (ModelConfig model : {small_model(), paper_model(), latent_model()}) {
     model.expert_capacity = model.tied_embeddings ? 6 : 0;
     ParameterStore store = random_store(model, DType::f32);
     const TrainingBatch batch = random_batch(model, 7, 11);
@@ -133,7 +133,8 @@ TEST(Training, GradientsAgreeWithFiniteDifferences) {
 #ifdef __SANITIZE_THREAD__
   GTEST_SKIP() << "asks about numbers alone";
 #endif
-  for (ModelConfig model : {small_model(), paper_model()}) {
+  for (ModelConfig model : {small_model(), paper_model(), latent_model(),
+                            latent_model_without_query_latent()}) {
     // Steps must not change which experts a token goes to: all of them take part.
     model.experts = model.top_k = 3;
     model.hidden_dropout = model.attention_dropout = model.expert_dropout = 0;

@@ -18,11 +18,10 @@ void fill_caches(Engine& engine, Device& device) {
   for (int number = 0; number < engine.plan().ranks(); ++number) {
     Rank& rank = engine.world().rank(number);
     if (!rank.cache) continue;
-    const Tensor first = rank.cache->keys(0);
+    const Tensor first = rank.cache->rows(0);
     device.execute(FillNormal{.x = first, .deviation = 1, .full_cols = first.cols});
     for (int64_t layer = 0; layer < rank.stage().layers.size(); ++layer)
-      for (const Tensor& t : {rank.cache->keys(layer), rank.cache->values(layer)})
-        device.execute(CopyRows{.from = first, .to = t});
+      device.execute(CopyRows{.from = first, .to = rank.cache->rows(layer)});
   }
 }
 

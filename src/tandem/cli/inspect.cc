@@ -36,6 +36,8 @@ const char* group_of(ParameterKind kind) {
       return "embeddings";
     case head:
       return "output head";
+    case query_latent:
+    case latent_up:
     case query:
     case query_bias:
     case key:
@@ -85,6 +87,9 @@ ParameterCounts count_parameters(const ModelConfig& model) {
 }
 
 std::string attention_text(const ModelConfig& m) {
+  if (m.latent_attention())
+    return fmt::format("{} heads of {} over latent rows of {} + {} rotated, positions up to {}",
+                       m.heads, m.head_dim, m.kv_latent, m.rotary_dim, m.max_positions);
   return fmt::format("{} heads of {} over {} K/V heads, {} positions up to {}", m.heads, m.head_dim,
                      m.kv_heads, m.positions == PositionType::rotary ? "rotary" : "learned",
                      m.max_positions);

@@ -1,5 +1,7 @@
 #include "tandem/comm/collectives.h"
 
+#include <algorithm>
+
 namespace tandem {
 
 Task<> exchange(Endpoint& endpoint, Group group, Tag tag, std::span<const Tensor> outgoing,
@@ -33,8 +35,10 @@ int64_t total_rows(std::span<const Interval> parts) { return parts.back().end - 
 
 }  // namespace
 
-Task<Tensor> gather_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,
-                         std::span<const Interval> parts, Tensor mine) {
+namespace {
+
+Task<Tensor> gather_directly(Endpoint& endpoint, const Track& track, Group group, Tag tag,
+                             std::span<const Interval> parts, Tensor mine) {
   if (group.size() == 1) co_return mine;
   Slots slots(endpoint, group.size());
   for (int i = 0; i < group.size(); ++i) {
@@ -50,8 +54,8 @@ Task<Tensor> gather_rows(Endpoint& endpoint, const Track& track, Group group, Ta
   co_return whole;
 }
 
-Task<Tensor> reduce_scatter_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,
-                                 std::span<const Interval> parts, Tensor addend) {
+Task<Tensor> reduce_scatter_directly(Endpoint& endpoint, const Track& track, Group group, Tag tag,
+                                     std::span<const Interval> parts, Tensor addend) {
   if (group.size() == 1) co_return addend;
   Slots slots(endpoint, group.size());
   const bool expect = !parts[group.me].empty();
@@ -63,6 +67,93 @@ Task<Tensor> reduce_scatter_rows(Endpoint& endpoint, const Track& track, Group g
   Tensor sum = track.allocate(parts[group.me].size(), addend.cols, addend.dtype);
   if (expect) track.run(Sum{.inputs = slots.incoming, .out = sum});
   co_return sum;
+}
+
+// A group as a grid: who shares a node with the caller, who has the caller's place on the other
+// nodes. Rows are taken place by place, and within a place node by node, so that what each step
+// moves lies together.
+struct TwoSteps {
+  TwoSteps(Endpoint& endpoint, Group group, std::span<const Interval> parts)
+      : inside_ranks(&endpoint.frames()),
+        across_ranks(&endpoint.frames()),
+        inside_parts(&endpoint.frames()),
+        across_parts(&endpoint.frames()),
+        order(&endpoint.frames()) {
+    const auto found = std::ranges::find(group.by_node, group.me) - group.by_node.begin();
+    const int nodes = group.size() / group.node_size;
+    node = static_cast<int>(found) / group.node_size;
+    place = static_cast<int>(found) % group.node_size;
+    for (int p = 0; p < group.node_size; ++p) {
+      const auto first = static_cast<int64_t>(order.size());
+      for (int n = 0; n < nodes; ++n) {
+        const int member = group.by_node[static_cast<size_t>(n * group.node_size + p)];
+        const auto begin = static_cast<int64_t>(order.size());
+        for (int64_t row = parts[member].begin; row < parts[member].end; ++row)
+          order.push_back(static_cast<int32_t>(row - parts[0].begin));
+        if (n == node) inside_ranks.push_back(group.rank(member));
+        if (p != place) continue;
+        across_ranks.push_back(group.rank(member));
+        across_parts.push_back({begin, static_cast<int64_t>(order.size())});
+      }
+      inside_parts.push_back({first, static_cast<int64_t>(order.size())});
+    }
+  }
+  Group inside() const { return {.ranks = inside_ranks, .me = place}; }
+  Group across() const { return {.ranks = across_ranks, .me = node}; }
+
+  int node = 0, place = 0;
+  Array<int> inside_ranks, across_ranks;
+  Array<Interval> inside_parts, across_parts;
+  Array<int32_t> order;
+};
+
+}  // namespace
+
+std::vector<int> members_by_node(std::span<const int> ranks, std::span<const int> nodes) {
+  std::vector<int> seen, result;
+  std::vector<std::vector<int>> members;
+  if (nodes.empty()) return {};
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    const int node = nodes[static_cast<size_t>(ranks[i])];
+    const auto at = std::ranges::find(seen, node) - seen.begin();
+    if (at == std::ssize(seen)) {
+      seen.push_back(node);
+      members.emplace_back();
+    }
+    members[static_cast<size_t>(at)].push_back(static_cast<int>(i));
+  }
+  const size_t size = ranks.size() / members.size();
+  const bool even = std::ranges::all_of(members, [&](const auto& m) { return m.size() == size; });
+  if (members.size() == 1 || size == 1 || !even) return {};
+  for (const auto& node : members) result.insert(result.end(), node.begin(), node.end());
+  return result;
+}
+
+Task<Tensor> gather_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,
+                         std::span<const Interval> parts, Tensor mine) {
+  if (group.by_node.empty())
+    co_return co_await gather_directly(endpoint, track, group, tag, parts, mine);
+  const TwoSteps steps(endpoint, group, parts);
+  Tensor place =
+      co_await gather_directly(endpoint, track, steps.across(), tag, steps.across_parts, mine);
+  Tensor all =
+      co_await gather_directly(endpoint, track, steps.inside(), tag, steps.inside_parts, place);
+  Tensor whole = track.allocate(all.rows, all.cols, all.dtype);
+  if (!all.empty()) track.run(CopyRows{.from = all, .to = whole, .to_rows = steps.order});
+  co_return whole;
+}
+
+Task<Tensor> reduce_scatter_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,
+                                 std::span<const Interval> parts, Tensor addend) {
+  if (group.by_node.empty())
+    co_return co_await reduce_scatter_directly(endpoint, track, group, tag, parts, addend);
+  const TwoSteps steps(endpoint, group, parts);
+  Tensor all = track.allocate(addend.rows, addend.cols, addend.dtype);
+  if (!all.empty()) track.run(CopyRows{.from = addend, .to = all, .from_rows = steps.order});
+  Tensor place = co_await reduce_scatter_directly(endpoint, track, steps.inside(), tag,
+                                                  steps.inside_parts, all);
+  co_return co_await reduce_scatter_directly(endpoint, track, steps.across(), tag,
+                                             steps.across_parts, place);
 }
 
 Task<Tensor> columns_to_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,

@@ -1,7 +1,13 @@
 // Collectives over a group of ranks, built once for all worlds on Endpoint. In all of them every
 // member calls with the same group and tag; `me` is the caller's index in the group. Rows are
-// divided among members by `parts`, one interval a member, ascending and without gaps. Sums run in
-// group order. Each is direct: at most n - 1 messages out and n - 1 in for each member.
+// divided among members by `parts`, one interval a member, ascending and without gaps.
+//
+// Each is direct: at most n - 1 messages out and n - 1 in for each member; sums run in group order.
+// Where a group lies on N nodes with as many members on each, gather_rows and reduce_scatter_rows
+// take two steps instead, inside the nodes and between members with the same place on theirs: n/N +
+// N - 2 messages, and a node's rows cross the network once, not once for each of its members. Sums
+// then run over the members of a node in group order, and over nodes in the order of their first
+// members.
 #pragma once
 
 #include <memory_resource>
@@ -17,9 +23,16 @@ namespace tandem {
 template <class T>
 using Array = std::pmr::vector<T>;
 
+// Members (indices in the group) node after node; empty where two steps would gain nothing: all on
+// one node, each on its own, or not as many on each. nodes[r] is the node of rank r; empty: all on
+// one.
+std::vector<int> members_by_node(std::span<const int> ranks, std::span<const int> nodes);
+
 struct Group {
   std::span<const int> ranks;
   int me = 0;
+  std::span<const int> by_node;  // members_by_node, or empty
+  int node_size = 0;             // members on each node
   int size() const { return static_cast<int>(ranks.size()); }
   int rank(int i) const { return ranks[i]; }
 };
@@ -30,12 +43,12 @@ Task<> exchange(Endpoint& endpoint, Group group, Tag tag, std::span<const Tensor
                 std::span<const bool> expected, std::span<Tensor> incoming);
 
 // Every member has the rows parts[me] of a tensor; all get the whole. Bytes in: (n-1)/n of the
-// whole.
+// whole, of them from other nodes (N-1)/N in one step, (N-1)/n in two.
 Task<Tensor> gather_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,
                          std::span<const Interval> parts, Tensor mine);
 
 // Every member has an addend of all rows; member i gets the sum of rows parts[i], in the dtype of
-// the addends. Bytes in: (n-1)/n of the whole.
+// the addends. Bytes in: as gather_rows.
 Task<Tensor> reduce_scatter_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,
                                  std::span<const Interval> parts, Tensor addend);
 

@@ -16,7 +16,7 @@ namespace tandem {
 #define TANDEM_OPERATIONS(X)                                                                     \
   X(Linear)                                                                                      \
   X(LinearInputGradient)                                                                         \
-  X(LinearWeightGradient)                                                                        \
+  X(LinearWeightGradient) X(HeadLinear) X(HeadLinearWeightGradient)                              \
   X(Experts)                                                                                     \
   X(ExpertsBackward) X(Attention) X(AttentionBackward) X(RotationTable) X(Rotate) X(Norm) X(NormBackward)         \
       X(CopyRows) X(AddRows) X(Sum) X(AddResidual) X(ResidualBackward) X(Zero) X(FillNormal)     \

@@ -6,6 +6,7 @@ namespace {
 double count(int64_t n) { return static_cast<double>(n); }
 double bytes(const Tensor& t) { return count(t.bytes()); }
 double elements(const Tensor& t) { return count(t.elements()); }
+double row_bytes(const Tensor& t) { return count(t.cols * size_of(t.dtype)); }
 double bytes(const RowList& list) { return count(list.size() * list.row_bytes()); }
 
 // Multiplications of the grouped product and the matrices that have at least one row, in elements.
@@ -42,7 +43,6 @@ AttentionWork attention_work(std::span<const AttentionSequence> sequences) {
   }
   return work;
 }
-double row_bytes(const Tensor& t) { return count(t.cols * size_of(t.dtype)); }
 
 int64_t indexed_rows(const Tensor& from, const Tensor& to, std::span<const int32_t> from_rows,
                      std::span<const int32_t> to_rows) {
@@ -70,6 +70,20 @@ Cost LinearInputGradient::cost() const {
 Cost LinearWeightGradient::cost() const {
   return {2 * elements(dy) * count(x.cols) + (dbias.empty() ? 0 : elements(dy)),
           bytes(dy) + bytes(x) + 2 * bytes(dweight) + 2 * bytes(dbias)};
+}
+
+Cost HeadLinear::cost() const {
+  const double products = count(heads() * x.rows * weight_rows.width * weight.cols);
+  const double rows = count(heads() * x.rows * (x_columns.width + y_columns.width));
+  const double weights = count(heads() * weight_rows.width) * row_bytes(weight);
+  return {2 * products, rows * count(size_of(x.dtype)) + weights};
+}
+
+Cost HeadLinearWeightGradient::cost() const {
+  const double products = count(heads() * x.rows * weight_rows.width * dweight.cols);
+  const double rows = count(heads() * x.rows * (x_columns.width + dy_columns.width));
+  const double weights = count(heads() * weight_rows.width) * row_bytes(dweight);
+  return {2 * products, rows * count(size_of(x.dtype)) + 2 * weights};
 }
 
 Cost Experts::cost() const {
@@ -100,7 +114,9 @@ Cost AttentionBackward::cost() const {
 
 Cost RotationTable::cost() const { return {.bytes = static_cast<double>(table.bytes())}; }
 Cost Rotate::cost() const {
-  return {3 * elements(x), 2 * bytes(x) + count(x.rows) * row_bytes(rotation)};
+  const double numbers = count(x.rows * (x.cols / head_dim) * rotation.cols);
+  return {3 * numbers,
+          2 * numbers * count(size_of(x.dtype)) + count(x.rows) * row_bytes(rotation)};
 }
 
 Cost Norm::cost() const {

@@ -45,6 +45,32 @@ struct LinearWeightGradient {
   Cost cost() const;
 };
 
+// Columns (or rows) of head h of a tensor: width of them, from first + h * step on.
+struct HeadSlices {
+  int64_t first = 0, width = 0, step = 0;
+  Interval of(int64_t head) const { return Interval{0, width}.shifted(first + head * step); }
+};
+
+// A product for each head: y_h = x_h weight_h^T, or x_h weight_h where `transposed`. weight_h are
+// some rows of the weight, x_h and y_h some columns; there are weight.rows / weight_rows.step heads.
+struct HeadLinear {
+  static constexpr const char* name = "head linear";
+  Tensor x, weight, y;
+  HeadSlices x_columns, weight_rows, y_columns;
+  bool transposed = false;
+  int64_t heads() const { return weight.rows / weight_rows.step; }
+  Cost cost() const;
+};
+
+// dweight_h += dy_h^T x_h; f32.
+struct HeadLinearWeightGradient {
+  static constexpr const char* name = "head linear weight gradient";
+  Tensor dy, x, dweight;
+  HeadSlices dy_columns, x_columns, weight_rows;
+  int64_t heads() const { return dweight.rows / weight_rows.step; }
+  Cost cost() const;
+};
+
 enum class Activation : uint8_t { silu, gelu, gelu_tanh };
 
 // Matrices of one expert: down[H,F] act(up[F,H] x), or down (act(gate x) * up x) where there is a
@@ -140,14 +166,14 @@ struct RotationTable {
   Cost cost() const;
 };
 
-// Rotates pairs (i, i + d/2) of every head of x in place (the "rotate half" form of Llama,
-// Mixtral). rotation: as RotationTable makes it.
+// Rotates the last d columns of every head of x in place, in pairs (i, i + d/2) (the "rotate half"
+// form of Llama, Mixtral). rotation: [positions, d], as RotationTable makes it.
 // backward = true turns the other way.
 struct Rotate {
   static constexpr const char* name = "rotate";
   Tensor x, rotation;
   std::span<const int32_t> positions;  // one a row
-  int64_t head_dim = 0;
+  int64_t head_dim = 0;                // >= d
   bool backward = false;
   Cost cost() const;
 };

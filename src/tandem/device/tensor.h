@@ -105,6 +105,15 @@ struct Tensor {
     if (data) view.data = data + c.begin * size_of(dtype);
     return view;
   }
+  // Every row as cols / width rows of `width` columns; contiguous tensors alone.
+  Tensor split_rows(int64_t width) const {
+    TANDEM_CHECK(contiguous() && cols % width == 0, "rows of {} columns in pieces of {}", cols,
+                 width);
+    Tensor view = *this;
+    view.rows = rows * (cols / width);
+    view.cols = view.stride = width;
+    return view;
+  }
 };
 
 }  // namespace tandem

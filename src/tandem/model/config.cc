@@ -210,6 +210,10 @@ void read_sizes(const Fields& fields, const std::string& where, ModelConfig& con
       throw InputError("{}: {} is missing", where, field.names.in(config.model_type));
     }
   }
+  if (config.latent_attention()) {
+    config.kv_heads = 1;
+    config.head_dim = config.unrotated_dim + config.rotary_dim;
+  }
   if (config.kv_heads == 0) config.kv_heads = config.heads;
   if (config.head_dim == 0) {
     if (config.hidden_size % config.heads != 0) {

@@ -19,6 +19,14 @@ struct ModelConfig {
   int64_t heads = 0;
   int64_t kv_heads = 0;  // divides heads
   int64_t head_dim = 0;
+  // Multi-head latent attention (DeepSeek-V2, 2024): the keys and values of all heads are made out
+  // of one latent row a token, kv_latent numbers and rotary_dim rotated ones. Then kv_heads is 1 and
+  // head_dim, the width of a query head, unrotated_dim + rotary_dim.
+  int64_t kv_latent = 0;      // kv_lora_rank; 0: keys and values have heads of their own
+  int64_t query_latent = 0;   // q_lora_rank; 0: queries come from the hidden features
+  int64_t unrotated_dim = 0;  // qk_nope_head_dim
+  int64_t rotary_dim = 0;     // qk_rope_head_dim
+  int64_t value_dim = 0;      // v_head_dim
   int64_t max_positions = 0;
   PositionType positions = PositionType::rotary;
   double rope_theta = 10000;
@@ -43,6 +51,18 @@ struct ModelConfig {
   double hidden_dropout = 0, attention_dropout = 0, expert_dropout = 0;
   double initializer_range = 0.02;
   int64_t eos_token = -1;  // -1: none
+
+  bool latent_attention() const { return kv_latent > 0; }
+  // Columns of a head: its rotated part, at the end; its key and value as attention reads them; its
+  // result as the output projection takes it.
+  int64_t rotated_dim() const { return latent_attention() ? rotary_dim : head_dim; }
+  int64_t key_dim() const { return latent_attention() ? kv_latent + rotary_dim : head_dim; }
+  int64_t attended_dim() const { return latent_attention() ? kv_latent : head_dim; }
+  int64_t output_dim() const { return latent_attention() ? value_dim : head_dim; }
+  // What attention keeps of a token for some K/V heads. A latent row is key and value at once.
+  int64_t cache_width(int64_t kv_heads_held) const {
+    return kv_heads_held * (latent_attention() ? key_dim() : 2 * head_dim);
+  }
 
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 };

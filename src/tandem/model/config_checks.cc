@@ -20,6 +20,20 @@ void check_ranges(const ModelConfig& c, const std::string& where) {
   }
 }
 
+void check_latent_attention(const ModelConfig& c, const std::string& where) {
+  const auto refuse = [&](bool wrong, std::string_view field, std::string_view must) {
+    if (wrong) throw InputError("{}: {} must be {} where kv_lora_rank is given", where, field, must);
+  };
+  refuse(c.rotary_dim == 0 || c.rotary_dim % 2 != 0, "qk_rope_head_dim", "even and above 0");
+  refuse(c.unrotated_dim == 0, "qk_nope_head_dim", "above 0");
+  refuse(c.value_dim == 0, "v_head_dim", "above 0");
+  refuse(c.positions != PositionType::rotary, "position_embedding_type", "\"rotary\"");
+  refuse(c.attention_bias, "attention_bias", "false");
+  refuse(c.kv_heads != 1, "num_key_value_heads", "1");
+  refuse(c.head_dim != c.unrotated_dim + c.rotary_dim, "head_dim",
+         "qk_nope_head_dim + qk_rope_head_dim");
+}
+
 void check_attention(const ModelConfig& c, const std::string& where) {
   if (c.heads % c.kv_heads != 0) {
     throw InputError("{}: num_key_value_heads {} does not divide num_attention_heads {}", where,
@@ -28,6 +42,12 @@ void check_attention(const ModelConfig& c, const std::string& where) {
   if (c.heads * c.head_dim > largest_width) {
     throw InputError("{}: num_attention_heads {} times head_dim {} is more than {}", where, c.heads,
                      c.head_dim, largest_width);
+  }
+  if (c.latent_attention()) return check_latent_attention(c, where);
+  for (const auto& [size, field] :
+       {std::pair{c.query_latent, "q_lora_rank"}, {c.unrotated_dim, "qk_nope_head_dim"},
+        {c.rotary_dim, "qk_rope_head_dim"}, {c.value_dim, "v_head_dim"}}) {
+    if (size != 0) throw InputError("{}: {} is given without kv_lora_rank", where, field);
   }
   if (c.positions == PositionType::rotary && c.head_dim % 2 != 0) {
     throw InputError("{}: head_dim must be even for rotary positions, not {}", where, c.head_dim);
@@ -61,6 +81,7 @@ void check_mixtral(const ModelConfig& c, const std::string& where) {
   refuse(!c.gated_experts, "gated_experts", "true");
   refuse(!c.normalize_top_k, "norm_topk_prob", "true");
   refuse(c.shared_expert_hidden != 0, "shared_expert_intermediate_size", "0");
+  refuse(c.latent_attention(), "kv_lora_rank", "absent");
 }
 
 }  // namespace

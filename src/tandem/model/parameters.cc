@@ -53,16 +53,39 @@ class Inventory {
     const std::string prefix = fmt::format("model.layers.{}.", layer);
     const std::string attention = prefix + "self_attn.";
     const int64_t hidden = config_.hidden_size;
-    const int64_t query_rows = config_.heads * config_.head_dim;
-    const int64_t kv_rows = config_.kv_heads * config_.head_dim;
     add_norm(Kind::attention_norm, Kind::attention_norm_bias, layer, prefix + "input_layernorm");
-    add_projection(Kind::query, Kind::query_bias, layer, attention + "q_proj", query_rows, hidden);
-    add_projection(Kind::key, Kind::key_bias, layer, attention + "k_proj", kv_rows, hidden);
-    add_projection(Kind::value, Kind::value_bias, layer, attention + "v_proj", kv_rows, hidden);
+    if (config_.latent_attention()) {
+      add_latent_attention(layer, attention);
+    } else {
+      const int64_t query_rows = config_.heads * config_.head_dim;
+      const int64_t kv_rows = config_.kv_heads * config_.head_dim;
+      add_projection(Kind::query, Kind::query_bias, layer, attention + "q_proj", query_rows,
+                     hidden);
+      add_projection(Kind::key, Kind::key_bias, layer, attention + "k_proj", kv_rows, hidden);
+      add_projection(Kind::value, Kind::value_bias, layer, attention + "v_proj", kv_rows, hidden);
+    }
     add_projection(Kind::attention_output, Kind::attention_output_bias, layer, attention + "o_proj",
-                   hidden, query_rows);
+                   hidden, config_.heads * config_.output_dim());
     add_norm(Kind::expert_norm, Kind::expert_norm_bias, layer, prefix + "post_attention_layernorm");
     add_experts(layer, prefix + "block_sparse_moe.");
+  }
+
+  // Names as in DeepSeek-V2 and V3.
+  void add_latent_attention(int32_t layer, const std::string& prefix) {
+    const int64_t hidden = config_.hidden_size, latent = config_.kv_latent;
+    const int64_t query_rows = config_.heads * config_.head_dim;
+    if (config_.query_latent > 0) {
+      add({Kind::query_latent, layer}, prefix + "q_a_proj.weight", config_.query_latent, hidden);
+      add({Kind::query_latent_norm, layer}, prefix + "q_a_layernorm.weight", 1,
+          config_.query_latent);
+      add({Kind::query, layer}, prefix + "q_b_proj.weight", query_rows, config_.query_latent);
+    } else {
+      add({Kind::query, layer}, prefix + "q_proj.weight", query_rows, hidden);
+    }
+    add({Kind::key, layer}, prefix + "kv_a_proj_with_mqa.weight", config_.key_dim(), hidden);
+    add({Kind::latent_norm, layer}, prefix + "kv_a_layernorm.weight", 1, latent);
+    add({Kind::latent_up, layer}, prefix + "kv_b_proj.weight",
+        config_.heads * (config_.unrotated_dim + config_.value_dim), latent);
   }
 
   void add_experts(int32_t layer, const std::string& prefix) {
@@ -98,6 +121,8 @@ bool Parameter::is_vector() const {
   switch (id.kind) {
     case Kind::attention_norm:
     case Kind::attention_norm_bias:
+    case Kind::query_latent_norm:
+    case Kind::latent_norm:
     case Kind::query_bias:
     case Kind::key_bias:
     case Kind::value_bias:
@@ -128,8 +153,17 @@ int64_t parameter_count(const ModelConfig& c) {
   const double norm = c.norm == NormType::layer ? 2 * hidden : hidden;
   const double expert_matrices = c.gated_experts ? 3 : 2;
 
-  double layer = 2 * norm + 2 * hidden * (query_rows + kv_rows);
-  if (c.attention_bias) layer += query_rows + 2 * kv_rows + hidden;
+  double layer = 2 * norm + hidden * static_cast<double>(c.heads * c.output_dim());
+  if (c.latent_attention()) {
+    const double latent = static_cast<double>(c.kv_latent);
+    const double query_latent = static_cast<double>(c.query_latent);
+    layer += query_latent > 0 ? query_latent * (hidden + 1 + query_rows) : hidden * query_rows;
+    layer += hidden * static_cast<double>(c.key_dim()) + latent;
+    layer += latent * static_cast<double>(c.heads * (c.unrotated_dim + c.value_dim));
+  } else {
+    layer += hidden * (query_rows + 2 * kv_rows);
+    if (c.attention_bias) layer += query_rows + 2 * kv_rows + hidden;
+  }
   layer += hidden * static_cast<double>(c.experts);
   layer += expert_matrices * hidden * static_cast<double>(c.experts) *
            static_cast<double>(c.expert_hidden);

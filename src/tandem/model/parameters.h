@@ -16,13 +16,17 @@ enum class ParameterKind : uint8_t {
   position,        // [max_positions, H], learned positions alone
   attention_norm,  // [1, H]
   attention_norm_bias,
-  query,  // [heads * d, H]
+  query_latent,       // [query latent, H]; this and the next three: latent attention alone
+  query_latent_norm,  // [1, query latent]
+  latent_norm,        // [1, latent]
+  latent_up,          // [heads * (unrotated + value), latent]: a head's keys, then its values
+  query,              // [heads * d, H or query latent]
   query_bias,
-  key,  // [kv_heads * d, H]
+  key,  // [kv_heads * d, H]; [latent + rotary, H] with latent attention, which has no value
   key_bias,
   value,
   value_bias,
-  attention_output,  // [H, heads * d]
+  attention_output,  // [H, heads * output_dim]
   attention_output_bias,
   expert_norm,  // [1, H]
   expert_norm_bias,

@@ -51,11 +51,15 @@ void collect_attention(Collector& out, const Stage& stage, const ModelConfig& mo
                        const AttentionPlace& place) {
   const Interval heads = stage.attention.head_range(place.group);
   const Interval kv = kv_heads_of(model, heads);
-  const Interval q_features{heads.begin * model.head_dim, heads.end * model.head_dim};
-  const Interval kv_features{kv.begin * model.head_dim, kv.end * model.head_dim};
+  const auto features = [](const Interval& some, int64_t width) {
+    return Interval{some.begin * width, some.end * width};
+  };
+  const Interval q_features = features(heads, model.head_dim);
+  const Interval kv_features = features(kv, model.key_dim());
   for (const auto kind : {attention_norm, attention_norm_bias, attention_output_bias, expert_norm,
-                          expert_norm_bias, router})
+                          expert_norm_bias, router, query_latent, query_latent_norm, latent_norm})
     out.whole(kind, layer);
+  out.rows(latent_up, layer, features(heads, model.unrotated_dim + model.value_dim));
   out.rows(query, layer, q_features);
   out.cols(query_bias, layer, q_features);
   for (const auto kind : {key, value}) out.rows(kind, layer, kv_features);
@@ -63,7 +67,7 @@ void collect_attention(Collector& out, const Stage& stage, const ModelConfig& mo
   if (stage.exchange == Exchange::heads)
     out.whole(attention_output, layer);
   else
-    out.cols(attention_output, layer, q_features);
+    out.cols(attention_output, layer, features(heads, model.output_dim()));
   // Where every rank holds every token, the shared expert is divided instead.
   const Interval shared =
       stage.exchange == Exchange::replicated

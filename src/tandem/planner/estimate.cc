@@ -53,33 +53,47 @@ class Estimator {
   }
 
  private:
-  double kv_width(const Interval& heads) const {
-    return static_cast<double>(kv_heads_of(model_, heads).size() * model_.head_dim);
+  // Numbers that attention keeps of a token for these heads.
+  double cache_width(const Interval& heads) const {
+    return static_cast<double>(model_.cache_width(kv_heads_of(model_, heads).size()));
+  }
+  // Of the projections to queries, keys and values.
+  double projection_elements(const Interval& heads) const {
+    const double hidden = static_cast<double>(model_.hidden_size);
+    const double queries = static_cast<double>(heads.size() * model_.head_dim);
+    if (!model_.latent_attention()) return hidden * (queries + cache_width(heads));
+    const double query_latent = static_cast<double>(model_.query_latent);
+    return (query_latent > 0 ? query_latent * (hidden + queries) : hidden * queries) +
+           hidden * static_cast<double>(model_.key_dim()) +
+           static_cast<double>(heads.size() * (model_.unrotated_dim + model_.value_dim) *
+                               model_.kv_latent);
   }
 
   LayerWork attention_work(const Stage& stage, int group) const {
     const AttentionGrid& grid = stage.attention;
     const double hidden = static_cast<double>(model_.hidden_size);
     const Interval heads = grid.head_range(group);
-    const double width = static_cast<double>(heads.size() * model_.head_dim);
-    const double kv = kv_width(heads);
+    const double width = static_cast<double>(heads.size() * model_.output_dim());
+    const double projections = projection_elements(heads);
+    const double score_width =
+        static_cast<double>(heads.size() * (model_.key_dim() + model_.attended_dim()));
     const double computed = rows_ / grid.batch_shards / grid.sequence_shards;
     const bool whole_output = stage.exchange == Exchange::heads;
     const double owned =
         stage.exchange == Exchange::replicated ? computed : computed / grid.groups();
     const double output_width =
-        whole_output ? static_cast<double>(model_.heads * model_.head_dim) : width;
+        whole_output ? static_cast<double>(model_.heads * model_.output_dim()) : width;
     const double output_rows = whole_output ? owned : computed;
     const double seen = work_.kind == WorkKind::decode
                             ? static_cast<double>(work_.context_tokens)
                             : static_cast<double>(work_.context_tokens) / 2;
     const double router = hidden * static_cast<double>(model_.experts);
     LayerWork w;
-    w.weight_bytes = bytes_ * (hidden * (width + 2 * kv) + hidden * output_width + router);
-    w.cost.flops = 2 * computed * hidden * (width + 2 * kv) + 4 * computed * width * seen +
+    w.weight_bytes = bytes_ * (projections + hidden * output_width + router);
+    w.cost.flops = 2 * computed * projections + 2 * computed * score_width * seen +
                    2 * output_rows * hidden * output_width + 2 * owned * router;
     w.cost.bytes = w.weight_bytes;
-    if (work_.kind == WorkKind::decode) w.cost.bytes += bytes_ * 2 * computed * kv * seen;
+    if (work_.kind == WorkKind::decode) w.cost.bytes += bytes_ * computed * cache_width(heads) * seen;
     if (model_.shared_expert_hidden > 0) {
       const double shared = matrices() * hidden * static_cast<double>(model_.shared_expert_hidden);
       w.weight_bytes += bytes_ * shared;
@@ -183,8 +197,8 @@ class Estimator {
       const double cached = work_.kind == WorkKind::train
                                 ? 0
                                 : micro_batches_ * sequences_ / grid.batch_shards *
-                                      static_cast<double>(work_.context_tokens) * 2 * bytes_ *
-                                      kv_width(heads);
+                                      static_cast<double>(work_.context_tokens) * bytes_ *
+                                      cache_width(heads);
       const double same = grid.batch_shards * grid.sequence_shards * plan_.copies;
       own_memory[static_cast<size_t>(rank)] +=
           layers * (state_bytes(w.weight_bytes, same) + cached);

@@ -28,11 +28,16 @@ struct LayerActivations {
   Tensor x_before;     // residual stream, f32 [owned, H]
   Tensor statistics;   // of the norm
   Tensor rows;         // normed rows of `compute`
-  Tensor q;            // rotated [compute, heads * d]
-  Tensor keys_values;  // [shard, 2 * kv_heads * d], keys rotated
-  Tensor out;          // [compute, heads * d]
+  Tensor q;            // [compute, heads * key_dim], rotated
+  Tensor keys_values;  // [shard, cache width], keys rotated
+  Tensor out;          // [compute, heads * attended_dim]
   Tensor logsumexp;    // f32 [compute, heads]
+  Tensor head_out;     // [compute, heads * output_dim]; `out` itself but for latent attention
   Tensor head_rows;    // exchange heads: [owned, all heads * d]
+  // latent attention
+  Tensor query_latent, query_statistics, query_rows;  // f32, and normed
+  Tensor projected_q;                                 // [compute, heads * d], rotated
+  Tensor latent, latent_statistics;                   // f32 [compute, latent + rotary]
   // experts
   Tensor x_middle;  // f32 [owned, H]
   Tensor expert_statistics;
@@ -47,7 +52,8 @@ struct LayerActivations {
 
   // Drops what attention_block makes again out of x_before.
   void forget_attention() {
-    statistics = rows = q = keys_values = out = logsumexp = head_rows = {};
+    statistics = rows = q = keys_values = out = logsumexp = head_out = head_rows = {};
+    query_latent = query_statistics = query_rows = projected_q = latent = latent_statistics = {};
   }
 };
 

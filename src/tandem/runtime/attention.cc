@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "tandem/runtime/latent.h"
 #include "tandem/runtime/steps.h"
 
 namespace tandem {
@@ -47,37 +48,29 @@ void view_of_rows(Pass& pass) {
 // Keys and values of the whole shard: its own rows, and those of the other sequence shards.
 Task<> project_keys_values(Rank& rank, Pass& pass, Track& on, const AttentionParameters& w,
                            LayerActivations& a) {
-  const int64_t width = w.key.rows;
-  Tensor mine = on.allocate(a.rows.rows, 2 * width, rank.dtype());
-  if (!mine.empty()) {
-    const Tensor keys = mine.slice_cols({0, width});
+  Tensor mine = on.allocate(a.rows.rows, rank.cache_width, rank.dtype());
+  const Tensor keys = mine.slice_cols(rank.key_columns);
+  if (w.latent_up) {
+    compress(rank, on, w, a, mine);
+  } else if (!mine.empty()) {
+    const Tensor values = mine.slice_cols(rank.value_columns);
     on.run(Linear{.x = a.rows, .weight = w.key, .bias = w.key_bias, .y = keys});
-    on.run(Linear{.x = a.rows,
-                  .weight = w.value,
-                  .bias = w.value_bias,
-                  .y = mine.slice_cols({width, 2 * width})});
-    if (rank.rotation)
-      on.run(Rotate{
-          .x = keys,
-          .rotation = rank.rotation,
-          .positions = std::span(pass.batch.positions).subspan(pass.rows.compute.begin, mine.rows),
-          .head_dim = rank.model.head_dim});
+    on.run(Linear{.x = a.rows, .weight = w.value, .bias = w.value_bias, .y = values});
   }
+  rotate(rank, pass, on, keys, rank.model.key_dim());
   const Tag tag = tag_of(on, MessageKind::attention, 1);
   a.keys_values = co_await gather_rows(rank.endpoint, on, rank.sequence_group(), tag,
                                        pass.rows.sequence_parts, mine);
 }
 
-Tensor project_queries(Rank& rank, Pass& pass, Track& on, const AttentionParameters& w,
-                       const Tensor& rows) {
-  Tensor q = linear(on, rows, w.query, w.query_bias, rank.dtype());
-  if (rank.rotation && !q.empty())
-    on.run(Rotate{
-        .x = q,
-        .rotation = rank.rotation,
-        .positions = std::span(pass.batch.positions).subspan(pass.rows.compute.begin, q.rows),
-        .head_dim = rank.model.head_dim});
-  return q;
+void project_queries(Rank& rank, Pass& pass, Track& on, const AttentionParameters& w,
+                     LayerActivations& a) {
+  const Tensor from = w.query_latent ? query_latent_rows(rank, on, w, a) : a.rows;
+  a.q = linear(on, from, w.query, w.query_bias, rank.dtype());
+  rotate(rank, pass, on, a.q, rank.model.head_dim);
+  if (!w.latent_up) return;
+  a.projected_q = a.q;
+  a.q = absorbed_queries(rank, on, w, a.projected_q);
 }
 
 }  // namespace
@@ -91,8 +84,20 @@ void build_view(Rank& rank, Pass& pass) {
     view_of_rows(pass);
 }
 
+void rotate(const Rank& rank, const Pass& pass, const Track& on, const Tensor& x, int64_t head_dim,
+            bool backward) {
+  if (!rank.rotation || x.empty()) return;
+  on.run(
+      Rotate{.x = x,
+             .rotation = rank.rotation,
+             .positions = std::span(pass.batch.positions).subspan(pass.rows.compute.begin, x.rows),
+             .head_dim = head_dim,
+             .backward = backward});
+}
+
 AttentionHeads heads_of(const Rank& rank) {
-  return {.head_dim = rank.model.head_dim,
+  return {.head_dim = rank.model.key_dim(),
+          .value_dim = rank.model.attended_dim(),
           .kv_head = rank.kv_head,
           .first_head = rank.stage().attention.head_range(rank.role.place.group).begin,
           .scale = 1 / std::sqrt(static_cast<float>(rank.model.head_dim))};
@@ -102,43 +107,40 @@ Task<Tensor> attention_block(Rank& rank, Pass& pass, Track& on, LayerActivations
   const AttentionParameters& w = rank.weights.layer(on.layer).attention;
   Tensor h = normed(rank, on, a.x_before, w.norm, w.norm_bias, a.statistics);
   a.rows = co_await to_compute(rank, pass, on, h, 0);
-  a.q = project_queries(rank, pass, on, w, a.rows);
+  project_queries(rank, pass, on, w, a);
   co_await project_keys_values(rank, pass, on, w, a);
 
-  const int64_t width = w.key.rows;
-  Tensor keys = a.keys_values.slice_cols({0, width});
-  Tensor values = a.keys_values.slice_cols({width, 2 * width});
-  if (rank.cached && !keys.empty()) {
-    const int64_t layer = on.layer - rank.stage().layers.begin;
-    on.run(CopyRows{.from = keys, .to = rank.cache->keys(layer), .to_rows = pass.view.cache_rows});
-    on.run(
-        CopyRows{.from = values, .to = rank.cache->values(layer), .to_rows = pass.view.cache_rows});
-    keys = rank.cache->keys(layer);
-    values = rank.cache->values(layer);
+  Tensor seen = a.keys_values;
+  if (rank.cached && !seen.empty()) {
+    const Tensor& cache = rank.cache->rows(on.layer - rank.stage().layers.begin);
+    on.run(CopyRows{.from = seen, .to = cache, .to_rows = pass.view.cache_rows});
+    seen = cache;
   }
-  a.out = on.allocate(a.q.rows, a.q.cols, rank.dtype());
-  a.logsumexp = kept(rank, on, a.q.rows, static_cast<int64_t>(rank.kv_head.size()), DType::f32);
+  const auto heads = static_cast<int64_t>(rank.kv_head.size());
+  a.out = on.allocate(a.q.rows, heads * rank.model.attended_dim(), rank.dtype());
+  a.logsumexp = kept(rank, on, a.q.rows, heads, DType::f32);
   if (!a.q.empty())
     on.run(Attention{
         .q = a.q,
-        .keys = keys,
-        .values = values,
+        .keys = seen.slice_cols(rank.key_columns),
+        .values = seen.slice_cols(rank.value_columns),
         .out = a.out,
         .logsumexp = a.logsumexp,
         .sequences = pass.view.sequences,
         .heads = heads_of(rank),
         .dropout = rank.dropout(RandomStream::attention_dropout, rank.model.attention_dropout,
                                 on.layer, keys_of(pass.batch, pass.rows.compute))});
+  a.head_out = w.latent_up ? expanded(rank, on, w, a.out) : a.out;
 
   if (rank.stage().exchange == Exchange::heads) {
     const Tag tag = tag_of(on, MessageKind::attention, 2);
     a.head_rows = co_await columns_to_rows(rank.endpoint, on, rank.head_group(), tag,
-                                           pass.rows.group_parts, rank.head_features, a.out);
+                                           pass.rows.group_parts, rank.head_features, a.head_out);
     co_return linear(on, a.head_rows, w.output, w.output_bias, rank.dtype());
   }
   // The bias belongs to the sum: one of the addends brings it.
   const Tensor bias = rank.role.place.group == 0 ? w.output_bias : Tensor{};
-  Tensor addend = linear(on, a.out, w.output, bias, rank.dtype());
+  Tensor addend = linear(on, a.head_out, w.output, bias, rank.dtype());
   co_return co_await to_owners(rank, pass, on, addend, 2);
 }
 

@@ -1,23 +1,28 @@
+#include "tandem/runtime/latent.h"
 #include "tandem/runtime/steps.h"
 
 namespace tandem {
 namespace {
+
+// Gradients of x and of the weights of y = x weight^T.
+void linear_backward(const Track& on, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                     const Tensor& dx, bool accumulate, const Tensor& dweight,
+                     const Tensor& dbias = {}) {
+  on.run(LinearInputGradient{.dy = dy, .weight = weight, .dx = dx, .accumulate = accumulate});
+  on.run(LinearWeightGradient{.dy = dy, .x = x, .dweight = dweight, .dbias = dbias});
+}
 
 // Gradient of the head outputs [compute, heads * d] from that of the residual branch [owned, H].
 Task<Tensor> output_backward(Rank& rank, Pass& pass, Track& on, const AttentionParameters& w,
                              const AttentionParameters& g, LayerActivations& a, Tensor dy) {
   const bool whole = rank.stage().exchange == Exchange::heads;
   if (!whole) dy = co_await to_compute(rank, pass, on, dy, 0);
-  const Tensor& input = whole ? a.head_rows : a.out;
+  const Tensor& input = whole ? a.head_rows : a.head_out;
   Tensor dinput = on.allocate(dy.rows, w.output.cols, rank.dtype());
-  if (!dy.empty()) {
-    on.run(LinearInputGradient{.dy = dy, .weight = w.output, .dx = dinput});
-    const bool brings_bias = whole || rank.role.place.group == 0;
-    on.run(LinearWeightGradient{.dy = dy,
-                                .x = input,
-                                .dweight = g.output,
-                                .dbias = brings_bias ? g.output_bias : Tensor{}});
-  }
+  const bool brings_bias = whole || rank.role.place.group == 0;
+  if (!dy.empty())
+    linear_backward(on, dy, input, w.output, dinput, false, g.output,
+                    brings_bias ? g.output_bias : Tensor{});
   if (!whole) co_return dinput;
   const Tag tag = tag_of(on, MessageKind::attention, 1);
   co_return co_await rows_to_columns(rank.endpoint, on, rank.head_group(), tag,
@@ -25,46 +30,67 @@ Task<Tensor> output_backward(Rank& rank, Pass& pass, Track& on, const AttentionP
 }
 
 struct Projected {
-  Tensor dq;   // [compute, heads * d]
-  Tensor dkv;  // [compute, 2 * width]
+  Tensor dq;   // [compute, heads * d], of the projected queries
+  Tensor dkv;  // f32 [compute, cache width], of this rank's own rows
 };
 
-Task<Projected> scores_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a,
-                                Tensor dout) {
-  const int64_t width = a.keys_values.cols / 2;
+Task<Projected> scores_backward(Rank& rank, Pass& pass, Track& on, const AttentionParameters& w,
+                                const AttentionParameters& g, LayerActivations& a,
+                                const Tensor& dout) {
   Projected result{.dq = on.allocate(a.q.rows, a.q.cols, rank.dtype())};
-  Tensor dkv = on.allocate(a.keys_values.rows, 2 * width, DType::f32);
+  Tensor dkv = on.allocate(a.keys_values.rows, a.keys_values.cols, DType::f32);
+  // Values that are keys as well have two gradients, which are added.
+  const bool apart = overlap(rank.key_columns, rank.value_columns).empty();
+  Tensor dvalues = dkv.slice_cols(rank.value_columns);
+  if (!apart) dvalues = on.allocate(dvalues.rows, dvalues.cols, DType::f32);
   if (!dkv.empty()) on.run(Zero{.x = dkv});
+  if (!dkv.empty() && !apart) on.run(Zero{.x = dvalues});
   if (!a.q.empty())
     on.run(AttentionBackward{
         .q = a.q,
-        .keys = a.keys_values.slice_cols({0, width}),
-        .values = a.keys_values.slice_cols({width, 2 * width}),
+        .keys = a.keys_values.slice_cols(rank.key_columns),
+        .values = a.keys_values.slice_cols(rank.value_columns),
         .out = a.out,
         .logsumexp = a.logsumexp,
         .dout = dout,
         .dq = result.dq,
-        .dkeys = dkv.slice_cols({0, width}),
-        .dvalues = dkv.slice_cols({width, 2 * width}),
+        .dkeys = dkv.slice_cols(rank.key_columns),
+        .dvalues = dvalues,
         .sequences = pass.view.sequences,
         .heads = heads_of(rank),
         .dropout = rank.dropout(RandomStream::attention_dropout, rank.model.attention_dropout,
                                 on.layer, keys_of(pass.batch, pass.rows.compute))});
+  if (!dkv.empty() && !apart)
+    on.run(AddRows{.from = dvalues, .to = dkv.slice_cols(rank.value_columns)});
   const Tag tag = tag_of(on, MessageKind::attention, 2);
-  Tensor mine = co_await reduce_scatter_rows(rank.endpoint, on, rank.sequence_group(), tag,
-                                             pass.rows.sequence_parts, dkv);
-  result.dkv = as_type(on, mine, rank.dtype());
-  if (rank.rotation && !a.q.empty()) {
-    const auto positions =
-        std::span(pass.batch.positions).subspan(pass.rows.compute.begin, a.q.rows);
-    for (const Tensor& x : {result.dq, result.dkv.slice_cols({0, width})})
-      on.run(Rotate{.x = x,
-                    .rotation = rank.rotation,
-                    .positions = positions,
-                    .head_dim = rank.model.head_dim,
-                    .backward = true});
-  }
+  result.dkv = co_await reduce_scatter_rows(rank.endpoint, on, rank.sequence_group(), tag,
+                                            pass.rows.sequence_parts, dkv);
+  if (w.latent_up) result.dq = absorbed_backward(rank, on, w, g, a, result.dq);
+  rotate(rank, pass, on, result.dq, rank.model.head_dim, true);
+  rotate(rank, pass, on, result.dkv.slice_cols(rank.key_columns), rank.model.key_dim(), true);
   co_return result;
+}
+
+// Writes the gradient of the normed rows.
+void projections_backward(Rank& rank, const Track& on, const AttentionParameters& w,
+                          const AttentionParameters& g, const LayerActivations& a,
+                          const Projected& d, const Tensor& drows) {
+  if (w.query_latent) {
+    const Tensor dnormed = on.allocate(drows.rows, w.query_latent.rows, DType::f32);
+    linear_backward(on, d.dq, a.query_rows, w.query, dnormed, false, g.query, g.query_bias);
+    const Tensor dlatent = query_latent_backward(rank, on, w, g, a, dnormed);
+    linear_backward(on, dlatent, a.rows, w.query_latent, drows, false, g.query_latent);
+  } else {
+    linear_backward(on, d.dq, a.rows, w.query, drows, false, g.query, g.query_bias);
+  }
+  if (w.latent_up) {
+    const Tensor dlatent = compress_backward(rank, on, w, g, a, d.dkv);
+    return linear_backward(on, dlatent, a.rows, w.key, drows, true, g.key);
+  }
+  const Tensor dkv = as_type(on, d.dkv, rank.dtype());
+  const Tensor dk = dkv.slice_cols(rank.key_columns), dv = dkv.slice_cols(rank.value_columns);
+  linear_backward(on, dk, a.rows, w.key, drows, true, g.key, g.key_bias);
+  linear_backward(on, dv, a.rows, w.value, drows, true, g.value, g.value_bias);
 }
 
 }  // namespace
@@ -80,21 +106,10 @@ Task<> attention_backward_block(Rank& rank, Pass& pass, Track& on, LayerActivati
         .dropout = rank.dropout(RandomStream::hidden_dropout, rank.model.hidden_dropout,
                                 2 * on.layer, keys_of(pass.batch, pass.rows.owned))});
   Tensor dout = co_await output_backward(rank, pass, on, w, g, a, dy);
-  Projected d = co_await scores_backward(rank, pass, on, a, dout);
-
-  const int64_t width = w.key.rows;
+  if (w.latent_up) dout = expanded_backward(rank, on, w, g, a, dout);
+  Projected d = co_await scores_backward(rank, pass, on, w, g, a, dout);
   Tensor drows = on.allocate(a.rows.rows, a.rows.cols, DType::f32);
-  if (!drows.empty()) {
-    const Tensor dk = d.dkv.slice_cols({0, width});
-    const Tensor dv = d.dkv.slice_cols({width, 2 * width});
-    on.run(LinearInputGradient{.dy = d.dq, .weight = w.query, .dx = drows});
-    on.run(LinearInputGradient{.dy = dk, .weight = w.key, .dx = drows, .accumulate = true});
-    on.run(LinearInputGradient{.dy = dv, .weight = w.value, .dx = drows, .accumulate = true});
-    on.run(
-        LinearWeightGradient{.dy = d.dq, .x = a.rows, .dweight = g.query, .dbias = g.query_bias});
-    on.run(LinearWeightGradient{.dy = dk, .x = a.rows, .dweight = g.key, .dbias = g.key_bias});
-    on.run(LinearWeightGradient{.dy = dv, .x = a.rows, .dweight = g.value, .dbias = g.value_bias});
-  }
+  if (!drows.empty()) projections_backward(rank, on, w, g, a, d, drows);
   Tensor dh = co_await to_owners(rank, pass, on, drows, 3);
   if (!dh.empty())
     on.run(NormBackward{.kind = norm_kind(rank.model),

@@ -41,20 +41,32 @@ void Rank::find_groups() {
   if (role.attention) {
     const AttentionPlace& place = role.place;
     for (int g = 0; g < grid.groups(); ++g) {
-      head_ranks_.push_back(global_rank(grid.rank(place.batch, place.sequence, g)));
+      head_team_.ranks.push_back(global_rank(grid.rank(place.batch, place.sequence, g)));
       const Interval heads = grid.head_range(g);
-      head_features.push_back({heads.begin * model.head_dim, heads.end * model.head_dim});
+      head_features.push_back({heads.begin * model.output_dim(), heads.end * model.output_dim()});
     }
     for (int s = 0; s < grid.sequence_shards; ++s) {
-      sequence_ranks_.push_back(global_rank(grid.rank(place.batch, s, place.group)));
+      sequence_team_.ranks.push_back(global_rank(grid.rank(place.batch, s, place.group)));
       for (int g = 0; g < grid.groups(); ++g)
-        shard_ranks_.push_back(global_rank(grid.rank(place.batch, s, g)));
+        shard_team_.ranks.push_back(global_rank(grid.rank(place.batch, s, g)));
     }
-    for (const int rank : grid.ranks) grid_ranks_.push_back(global_rank(rank));
+    for (const int rank : grid.ranks) grid_team_.ranks.push_back(global_rank(rank));
+    for (Team* team : {&head_team_, &sequence_team_, &shard_team_, &grid_team_}) {
+      team->by_node = members_by_node(team->ranks, settings.nodes);
+      const auto same_node = [&](int rank) {
+        return !settings.nodes.empty() && settings.nodes[rank] == settings.nodes[team->ranks[0]];
+      };
+      team->node_size = static_cast<int>(std::ranges::count_if(team->ranks, same_node));
+    }
     const Interval heads = grid.head_range(place.group);
     const int64_t share = model.heads / model.kv_heads;
     for (int64_t head = heads.begin; head < heads.end; ++head)
       kv_head.push_back(static_cast<int32_t>(head / share - heads.begin / share));
+    const int64_t kv_heads = kv_heads_of(model, heads).size();
+    cache_width = model.cache_width(kv_heads);
+    key_columns = {0, kv_heads * model.key_dim()};
+    value_columns = {cache_width - kv_heads * model.attended_dim(), cache_width};
+    if (model.latent_attention()) value_columns = {0, model.kv_latent};
   }
   expert_index.assign(plan.ranks_per_copy(), -1);
   for (int local = 0; local < plan.ranks_per_copy(); ++local) {
@@ -66,7 +78,7 @@ void Rank::find_groups() {
 }
 
 void Rank::make_rotation() {
-  rotation = device.allocate(model.max_positions, model.head_dim, DType::f32);
+  rotation = device.allocate(model.max_positions, model.rotated_dim(), DType::f32);
   device.execute(RotationTable{.table = rotation, .theta = model.rope_theta});
 }
 
@@ -128,11 +140,8 @@ Task<> Rank::obey() {
   switch (command.kind) {
     case CommandKind::plan_memory:
       if (role.attention)
-        cache = std::make_unique<KvCache>(
-            device, stage().layers.size(),
-            kv_heads_of(model, stage().attention.head_range(role.place.group)).size() *
-                model.head_dim,
-            dtype(), command.slots, command.tokens_per_slot);
+        cache = std::make_unique<KvCache>(device, stage().layers.size(), cache_width, dtype(),
+                                          command.slots, command.tokens_per_slot);
       break;
     case CommandKind::infer:
       co_await infer(*this);

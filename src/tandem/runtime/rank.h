@@ -49,6 +49,7 @@ class Rank {
     double timeout_seconds = 600;
     bool trainable = false;       // gradients and optimizer state are kept
     bool shard_optimizer = true;  // over the ranks that share a parameter
+    std::vector<int> nodes;       // by rank, for collectives in two steps; empty: all on one
   };
 
   Rank(const Plan& plan, int rank, ParameterStore& store, Device& device, Transport& transport,
@@ -88,16 +89,20 @@ class Rank {
 
   RankParameters weights, gradients;
   std::vector<std::pair<Region, Tensor>> gradient_regions;
-  Tensor rotation;  // f32 [positions, head_dim]
+  Tensor rotation;  // f32 [positions, rotated columns of a head]
   std::unique_ptr<KvCache> cache;
   std::vector<int32_t> kv_head;  // for each of this rank's heads, among this rank's K/V heads
+  // What attention reads of a token, and which columns of it are keys and which values: those of a
+  // latent row are both.
+  int64_t cache_width = 0;
+  Interval key_columns, value_columns;
 
-  Group head_group() const { return {head_ranks_, role.place.group}; }
-  Group sequence_group() const { return {sequence_ranks_, role.place.sequence}; }
+  Group head_group() const { return head_team_.group(role.place.group); }
+  Group sequence_group() const { return sequence_team_.group(role.place.sequence); }
   Group shard_group() const {
-    return {shard_ranks_, role.place.sequence * stage().attention.groups() + role.place.group};
+    return shard_team_.group(role.place.sequence * stage().attention.groups() + role.place.group);
   }
-  Group grid_group() const { return {grid_ranks_, role.place.index}; }
+  Group grid_group() const { return grid_team_.group(role.place.index); }
   std::vector<Interval> head_features;  // columns of each head group in the head outputs
   std::vector<int> expert_ranks;        // of the stage, ascending, global
   std::vector<int> expert_index;        // by rank in copy: index in expert_ranks, or -1
@@ -130,7 +135,13 @@ class Rank {
   std::vector<int32_t> words_;  // of the last report
   std::vector<RowRef> order_;
   friend class RowsInOrder;
-  std::vector<int> head_ranks_, sequence_ranks_, shard_ranks_, grid_ranks_;
+  // The ranks of a group, and how they lie on nodes.
+  struct Team {
+    std::vector<int> ranks, by_node;
+    int node_size = 0;
+    Group group(int me) const { return {ranks, me, by_node, node_size}; }
+  };
+  Team head_team_, sequence_team_, shard_team_, grid_team_;
 };
 
 // Rows 0, 1, 2, ... of one tensor as a RowList.

@@ -29,6 +29,9 @@ Task<Tensor> attention_block(Rank& rank, Pass& pass, Track& on, LayerActivations
 Task<> attention_backward_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a, Tensor dx);
 void build_view(Rank& rank, Pass& pass);
 AttentionHeads heads_of(const Rank& rank);
+// By the positions of the rows of `compute`; in place. Nothing where positions are learned.
+void rotate(const Rank& rank, const Pass& pass, const Track& on, const Tensor& x, int64_t head_dim,
+            bool backward = false);
 
 // ---- mixture, the attention side of the experts (mixture.cc, mixture_backward.cc) ----
 Task<Tensor> mixture_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a);

@@ -6,10 +6,8 @@ KvCache::KvCache(Device& device, int64_t layers, int64_t width, DType dtype, int
                  int64_t tokens_per_slot) {
   const int64_t blocks_per_slot = (tokens_per_slot + kv_block_tokens - 1) / kv_block_tokens;
   const int64_t blocks = slots * blocks_per_slot;
-  for (int64_t layer = 0; layer < layers; ++layer) {
-    keys_.push_back(device.allocate(blocks * kv_block_tokens, width, dtype));
-    values_.push_back(device.allocate(blocks * kv_block_tokens, width, dtype));
-  }
+  for (int64_t layer = 0; layer < layers; ++layer)
+    rows_.push_back(device.allocate(blocks * kv_block_tokens, width, dtype));
   for (int64_t block = blocks - 1; block >= 0; --block)
     free_.push_back(static_cast<int32_t>(block * kv_block_tokens));
 }
@@ -36,7 +34,7 @@ void KvCache::release(int32_t slot) {
 
 int64_t KvCache::bytes() const {
   int64_t total = 0;
-  for (const Tensor& t : keys_) total += 2 * t.bytes();
+  for (const Tensor& t : rows_) total += t.bytes();
   return total;
 }
 

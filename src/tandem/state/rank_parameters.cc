@@ -13,6 +13,14 @@ Tensor* attention_slot(AttentionParameters& p, ParameterKind kind) {
       return &p.norm;
     case attention_norm_bias:
       return &p.norm_bias;
+    case query_latent:
+      return &p.query_latent;
+    case query_latent_norm:
+      return &p.query_latent_norm;
+    case latent_norm:
+      return &p.latent_norm;
+    case latent_up:
+      return &p.latent_up;
     case query:
       return &p.query;
     case query_bias:

@@ -14,6 +14,7 @@ namespace tandem {
 struct AttentionParameters {
   Tensor norm, norm_bias;
   Tensor query, query_bias, key, key_bias, value, value_bias, output, output_bias;
+  Tensor query_latent, query_latent_norm, latent_norm, latent_up;  // latent attention
   Tensor expert_norm, expert_norm_bias, router;
   ExpertMatrices shared;
 };

@@ -26,6 +26,12 @@ std::vector<int> devices_of(const Plan& plan, const Cluster& cluster, std::vecto
   return devices;
 }
 
+std::vector<int> nodes_of(const Cluster& cluster, const std::vector<int>& devices) {
+  std::vector<int> nodes;
+  for (const int device : devices) nodes.push_back(cluster.node_of(device));
+  return nodes;
+}
+
 }  // namespace
 
 SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& cluster,
@@ -46,7 +52,8 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
   });
   const Rank::Settings rank_settings{.timeout_seconds = timeout_seconds(),
                                      .trainable = settings.trainable,
-                                     .shard_optimizer = settings.shard_optimizer};
+                                     .shard_optimizer = settings.shard_optimizer,
+                                     .nodes = nodes_of(cluster, devices_)};
   for (int number = 0; number < ranks; ++number) {
     Seat& seat = *seats_.emplace_back(std::make_unique<Seat>(number));
     seat.device = make_sim_device(type_of(number), routing_, hub_.clock_seconds(number));

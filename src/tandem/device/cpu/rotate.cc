@@ -16,11 +16,13 @@ HWY_BEFORE_NAMESPACE();
 namespace tandem::cpu::HWY_NAMESPACE {
 namespace {
 
-// All heads of one row; turn = 1, or -1 for the other way.
+// All heads of one row, `step` from one to the next; turn = 1, or -1 for the other way.
 template <class T>
-HWY_INLINE void rotate_row(T* x, const float* rotation, int64_t heads, int64_t half, float turn) {
+HWY_INLINE void rotate_row(T* x, const float* rotation, int64_t heads, int64_t step, int64_t half,
+                           float turn) {
   const auto sign = hn::Set(F32(), turn);
-  for (int64_t head = 0; head < heads; ++head, x += 2 * half) {
+  x += step - 2 * half;
+  for (int64_t head = 0; head < heads; ++head, x += step) {
     for_lanes(half, [&](int64_t i, auto p) HWY_ATTR {
       const auto cosine = load(rotation + i, p);
       const auto sine = hn::Mul(sign, load(rotation + half + i, p));
@@ -32,14 +34,14 @@ HWY_INLINE void rotate_row(T* x, const float* rotation, int64_t heads, int64_t h
 }
 
 void rotate_rows(const Rotate& op, Interval rows) {
-  const int64_t heads = op.x.cols / op.head_dim, half = op.head_dim / 2;
+  const int64_t heads = op.x.cols / op.head_dim, half = op.rotation.cols / 2;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const float* rotation = op.rotation.row<float>(op.positions[static_cast<size_t>(row)]);
     const float turn = op.backward ? -1.0f : 1.0f;
     if (op.x.dtype == DType::bf16) {
-      rotate_row(op.x.row<bfloat16>(row), rotation, heads, half, turn);
+      rotate_row(op.x.row<bfloat16>(row), rotation, heads, op.head_dim, half, turn);
     } else {
-      rotate_row(op.x.row<float>(row), rotation, heads, half, turn);
+      rotate_row(op.x.row<float>(row), rotation, heads, op.head_dim, half, turn);
     }
   }
 }
@@ -69,8 +71,8 @@ void run(const RotationTable& op, int threads) {
 }
 
 void run(const Rotate& op, int threads) {
-  TANDEM_CHECK(op.head_dim % 2 == 0 && op.rotation.cols == op.head_dim, "head size {}",
-               op.head_dim);
+  TANDEM_CHECK(op.rotation.cols % 2 == 0 && op.rotation.cols <= op.head_dim,
+               "{} of {} columns rotated", op.rotation.cols, op.head_dim);
   parallel_ranges(useful_threads(threads, op.x.elements()), op.x.rows, [&](const Interval& rows) {
     HWY_DYNAMIC_DISPATCH(rotate_rows)(op, rows);
   });
