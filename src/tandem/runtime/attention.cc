@@ -93,6 +93,7 @@ void build_view(Rank& rank, Pass& pass) {
 
 AttentionHeads heads_of(const Rank& rank) {
   return {.head_dim = rank.model.head_dim,
+          .value_dim = rank.model.head_dim,
           .kv_head = rank.kv_head,
           .first_head = rank.stage().attention.head_range(rank.role.place.group).begin,
           .scale = 1 / std::sqrt(static_cast<float>(rank.model.head_dim))};
