@@ -14,10 +14,12 @@ namespace tandem::testing {
 struct AttentionSizes {
   DType dtype = DType::f32;
   int64_t head_dim = 16;
+  int64_t value_dim = 0;  // 0: as head_dim
   std::vector<int32_t> kv_head{0};
   std::vector<Interval> positions;  // of the queries, one interval a sequence
   float dropout = 0;
   int64_t padding = 0;
+  bool latent = false;  // values are the first columns of the keys
   int64_t kv_heads() const { return *std::max_element(kv_head.begin(), kv_head.end()) + 1; }
   int64_t heads() const { return static_cast<int64_t>(kv_head.size()); }
 };
@@ -49,18 +51,20 @@ struct AttentionCase {
       sequences.push_back({{row, row + p.size()}, p.begin, block_rows[s]});
       row += p.size();
     }
-    const int64_t d = sizes.head_dim, width = sizes.heads() * d, kv_width = sizes.kv_heads() * d;
-    q = random_matrix(random, queries, width, sizes.dtype, sizes.padding);
-    out = make_matrix(queries, width, sizes.dtype, sizes.padding);
+    if (sizes.value_dim == 0) sizes.value_dim = sizes.head_dim;
+    const int64_t kv_heads = sizes.kv_heads();
+    q = random_matrix(random, queries, sizes.heads() * sizes.head_dim, sizes.dtype, sizes.padding);
+    out = make_matrix(queries, sizes.heads() * sizes.value_dim, sizes.dtype, sizes.padding);
     logsumexp = make_matrix(queries, sizes.heads(), DType::f32);
-    keys = make_matrix(rows, kv_width, sizes.dtype, sizes.padding);
-    values = make_matrix(rows, kv_width, sizes.dtype, sizes.padding);
+    keys = make_matrix(rows, kv_heads * sizes.head_dim, sizes.dtype, sizes.padding);
+    values = sizes.latent
+                 ? keys.slice_cols({0, sizes.value_dim})
+                 : make_matrix(rows, kv_heads * sizes.value_dim, sizes.dtype, sizes.padding);
     std::normal_distribution<float> normal;
     for (const AttentionSequence& s : sequences) {
       for (int64_t j = 0; j < s.key_count(); ++j) {
-        for (int64_t i = 0; i < kv_width; ++i) {
-          set_element(keys, key_row(s, j), i, normal(random));
-          set_element(values, key_row(s, j), i, normal(random));
+        for (const Tensor* t : {&keys, &values}) {
+          for (int64_t i = 0; i < t->cols; ++i) set_element(*t, key_row(s, j), i, normal(random));
         }
       }
     }
@@ -72,7 +76,8 @@ struct AttentionCase {
            position % kv_block_tokens;
   }
   AttentionHeads head_set() const {
-    return {sizes.head_dim, sizes.kv_head, 3, 1 / std::sqrt(static_cast<float>(sizes.head_dim))};
+    return {sizes.head_dim, sizes.value_dim, sizes.kv_head, 3,
+            1 / std::sqrt(static_cast<float>(sizes.head_dim))};
   }
   Dropout dropout() const {
     return {sizes.dropout, 7, RandomStream::attention_dropout, 2, 1, dropout_keys};
@@ -135,7 +140,7 @@ void for_rows(const AttentionCase& c, const Body& body) {
 using Doubles = std::vector<double>;
 
 inline Doubles reference_attention(const AttentionCase& c) {
-  const int64_t d = c.sizes.head_dim;
+  const int64_t d = c.sizes.value_dim;
   Doubles out(static_cast<size_t>(c.out.elements()));
   for_rows(c, [&](const AttentionSequence& s, int64_t i, int64_t h) {
     const ReferenceRow row = reference_row(c, s, i, h);
@@ -155,22 +160,22 @@ struct ReferenceGradients {
   Doubles dq, dkeys, dvalues;
 };
 inline ReferenceGradients reference_gradients(const AttentionCase& c, const Tensor& dout) {
-  const int64_t d = c.sizes.head_dim;
-  const size_t kv_size = static_cast<size_t>(c.keys.elements());
-  ReferenceGradients g{Doubles(static_cast<size_t>(c.q.elements())), Doubles(kv_size),
-                       Doubles(kv_size)};
+  const int64_t d = c.sizes.head_dim, value_d = c.sizes.value_dim;
+  ReferenceGradients g{Doubles(static_cast<size_t>(c.q.elements())),
+                       Doubles(static_cast<size_t>(c.keys.elements())),
+                       Doubles(static_cast<size_t>(c.values.elements()))};
   for_rows(c, [&](const AttentionSequence& s, int64_t i, int64_t h) {
     const ReferenceRow row = reference_row(c, s, i, h);
-    const int64_t query = s.query_rows.begin + i, col = h * d;
-    const int64_t kv_col = c.sizes.kv_head[static_cast<size_t>(h)] * d;
+    const int64_t query = s.query_rows.begin + i, kv_head = c.sizes.kv_head[static_cast<size_t>(h)];
+    const int64_t col = h * d, key_col = kv_head * d, value_col = kv_head * value_d;
     Doubles dp(row.p.size());
     double mean = 0;
     for (size_t j = 0; j < row.p.size(); ++j) {
       const int64_t key = c.key_row(s, static_cast<int64_t>(j));
-      for (int64_t k = 0; k < d; ++k) {
-        const double upper = static_cast<double>(element(dout, query, col + k));
-        dp[j] += row.mask[j] * upper * static_cast<double>(element(c.values, key, kv_col + k));
-        g.dvalues[static_cast<size_t>(key * c.values.cols + kv_col + k)] +=
+      for (int64_t k = 0; k < value_d; ++k) {
+        const double upper = static_cast<double>(element(dout, query, h * value_d + k));
+        dp[j] += row.mask[j] * upper * static_cast<double>(element(c.values, key, value_col + k));
+        g.dvalues[static_cast<size_t>(key * c.values.cols + value_col + k)] +=
             row.p[j] * row.mask[j] * upper;
       }
       mean += row.p[j] * dp[j];
@@ -180,8 +185,8 @@ inline ReferenceGradients reference_gradients(const AttentionCase& c, const Tens
       const double ds = row.p[j] * (dp[j] - mean) * static_cast<double>(c.head_set().scale);
       for (int64_t k = 0; k < d; ++k) {
         g.dq[static_cast<size_t>(query * c.q.cols + col + k)] +=
-            ds * static_cast<double>(element(c.keys, key, kv_col + k));
-        g.dkeys[static_cast<size_t>(key * c.keys.cols + kv_col + k)] +=
+            ds * static_cast<double>(element(c.keys, key, key_col + k));
+        g.dkeys[static_cast<size_t>(key * c.keys.cols + key_col + k)] +=
             ds * static_cast<double>(element(c.q, query, col + k));
       }
     }

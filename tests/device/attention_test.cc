@@ -31,6 +31,7 @@ TEST(Attention, AgreesWithReference) {
     AttentionSizes sizes;
     sizes.dtype = seed % 2 == 0 ? DType::f32 : DType::bf16;
     sizes.head_dim = std::vector<int64_t>{2, 6, 16, 20, 34, 64, 72, 128}[seed % 8];
+    if (seed >= 16) sizes.value_dim = std::vector<int64_t>{34, 2, 20, 72, 1, 16, 48, 64}[seed % 8];
     sizes.padding = draw(random, 0, 5);
     sizes.dropout = seed % 3 == 2 ? 0.25f : 0;
     const int64_t group = draw(random, 1, 4), kv_heads = draw(random, 1, 3);
@@ -51,13 +52,34 @@ TEST(Attention, HeadsInAnyOrderShareKeys) {
   expect_reference(random, {.kv_head = {0, 0, 1, 1, 2}, .positions = {{0, 70}, {63, 64}}});
 }
 
+// Latent attention: one head of keys for all queries, values are part of the keys' rows.
+TEST(Attention, ValuesMayBeColumnsOfKeys) {
+  Random random(2);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    AttentionSizes sizes{.dtype = dtype,
+                         .head_dim = 24,
+                         .value_dim = 16,
+                         .kv_head = {0, 0, 0},
+                         .positions = {{0, 70}, {100, 103}, {190, 191}},
+                         .padding = 3,
+                         .latent = true};
+    expect_reference(random, sizes);
+    sizes.head_dim = 576;
+    sizes.value_dim = 512;
+    sizes.kv_head.assign(16, 0);
+    sizes.positions = {{0, 20}, {130, 131}};
+    expect_reference(random, sizes);
+  }
+}
+
 // One row at a time, some rows, some heads, other sequences beside it, more threads: the same bits.
-class AttentionBits : public ::testing::TestWithParam<std::tuple<DType, int64_t, float>> {
+class AttentionBits : public ::testing::TestWithParam<std::tuple<DType, int64_t, int64_t, float>> {
  protected:
   AttentionSizes sizes() const {
-    const auto [dtype, head_dim, dropout] = GetParam();
+    const auto [dtype, head_dim, value_dim, dropout] = GetParam();
     return {.dtype = dtype,
             .head_dim = head_dim,
+            .value_dim = value_dim,
             .kv_head = {0, 0, 0, 1, 1, 1},
             .positions = {{0, 201}, {3, 9}, {0, 300}},
             .dropout = dropout};
@@ -115,11 +137,11 @@ TEST_P(AttentionBits, DoNotTellHeads) {
   Random random(6);
   const AttentionCase c(random, sizes());
   cpu::run(c.operation(), 1);
-  const int64_t d = c.sizes.head_dim;
+  const int64_t d = c.sizes.head_dim, value_d = c.sizes.value_dim;
   for (const Interval heads : {Interval{0, 1}, Interval{1, 3}, Interval{2, 5}, Interval{5, 6}}) {
     Attention op = c.operation();
-    const Interval cols{heads.begin * d, heads.end * d};
-    op.q = c.q.slice_cols(cols);
+    const Interval cols{heads.begin * value_d, heads.end * value_d};
+    op.q = c.q.slice_cols({heads.begin * d, heads.end * d});
     op.out = make_matrix(c.out.rows, cols.size(), c.out.dtype);
     op.logsumexp = {};
     op.heads.kv_head = op.heads.kv_head.subspan(static_cast<size_t>(heads.begin),
@@ -144,12 +166,12 @@ TEST_P(AttentionBits, DoNotTellThreads) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, AttentionBits,
-                         ::testing::Values(std::tuple{DType::f32, 64, 0.0f},
-                                           std::tuple{DType::bf16, 64, 0.0f},
-                                           std::tuple{DType::bf16, 128, 0.0f},
-                                           std::tuple{DType::f32, 20, 0.1f},
-                                           std::tuple{DType::bf16, 36, 0.1f}));
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, AttentionBits,
+    ::testing::Values(std::tuple{DType::f32, 64, 64, 0.0f}, std::tuple{DType::bf16, 64, 64, 0.0f},
+                      std::tuple{DType::bf16, 128, 128, 0.0f}, std::tuple{DType::f32, 20, 20, 0.1f},
+                      std::tuple{DType::bf16, 36, 36, 0.1f}, std::tuple{DType::f32, 24, 34, 0.1f},
+                      std::tuple{DType::bf16, 80, 33, 0.0f}));
 
 // Known numbers: two queries at positions 64 and 65 of one sequence, two heads of 16 that share
 // keys.
@@ -161,12 +183,20 @@ TEST(Attention, CostsWhatShapesSay) {
   EXPECT_EQ(cost.bytes, 4 * (2 * 2 * 32 + 2 * 2 + 2 * 66 * 16));  // q, out; logsumexp; keys, values
 }
 
+TEST(Attention, CostsWhatValuesAreWide) {
+  Random random(1);
+  const AttentionCase c(random, {.value_dim = 8, .kv_head = {0, 0}, .positions = {{64, 66}}});
+  const Cost cost = c.operation().cost();
+  EXPECT_EQ(cost.flops, 2 * (16 + 8) * 2 * (65 + 66));
+  EXPECT_EQ(cost.bytes, 4 * (2 * 32 + 2 * 16 + 2 * 2 + 66 * (16 + 8)));
+}
+
 struct Gradients {
   explicit Gradients(Random& random, const AttentionCase& c)
-      : dout(random_matrix(random, c.q.rows, c.q.cols, c.q.dtype)),
+      : dout(random_matrix(random, c.out.rows, c.out.cols, c.out.dtype)),
         dq(make_matrix(c.q.rows, c.q.cols, c.q.dtype)),
         dkeys(zero_matrix(c.keys.rows, c.keys.cols, DType::f32)),
-        dvalues(zero_matrix(c.keys.rows, c.keys.cols, DType::f32)) {}
+        dvalues(zero_matrix(c.values.rows, c.values.cols, DType::f32)) {}
   AttentionBackward operation(const AttentionCase& c) const {
     return {c.q, c.keys, c.values, c.out,       c.logsumexp,  dout,
             dq,  dkeys,  dvalues,  c.sequences, c.head_set(), c.dropout()};
@@ -181,9 +211,11 @@ TEST(AttentionBackward, AgreesWithReference) {
     AttentionSizes sizes;
     sizes.dtype = seed % 2 == 0 ? DType::f32 : DType::bf16;
     sizes.head_dim = std::vector<int64_t>{2, 16, 20, 36, 64, 128}[seed % 6];
+    if (seed >= 10) sizes.value_dim = std::vector<int64_t>{34, 2, 72, 16, 48, 1}[seed % 6];
+    sizes.latent = sizes.value_dim != 0 && sizes.value_dim <= sizes.head_dim && seed % 3 != 0;
     sizes.dropout = seed % 4 >= 2 ? 0.25f : 0;
-    sizes.kv_head =
-        seed % 3 == 0 ? std::vector<int32_t>{0, 0, 0, 1, 1} : std::vector<int32_t>{0, 1};
+    if (seed % 3 == 0) sizes.kv_head = {0, 0, 0, 1, 1};
+    if (seed % 3 != 0) sizes.kv_head = {0, sizes.latent ? 0 : 1};
     for (int64_t s = draw(random, 1, 3); s > 0; --s) {
       const int64_t first = draw(random, 0, 100);
       sizes.positions.push_back({first, first + draw(random, 1, 150)});

@@ -109,6 +109,7 @@ void attention(Bench& bench, const ParameterStore& store, Device& device, int64_
                      .out = make(sequences * queries, model.heads),
                      .sequences = list,
                      .heads = {.head_dim = model.head_dim,
+                               .value_dim = model.head_dim,
                                .kv_head = kv_head,
                                .scale = 1 / std::sqrt(static_cast<float>(model.head_dim))}};
   bench.measure({.section = "attention of a layer",

@@ -100,13 +100,14 @@ Cost ExpertsBackward::cost() const {
 Cost Attention::cost() const {
   const AttentionWork work = attention_work(sequences);
   return {
-      4 * count(heads.head_dim * heads.count()) * work.pairs,
+      2 * count((heads.head_dim + heads.value_dim) * heads.count()) * work.pairs,
       bytes(q) + bytes(out) + bytes(logsumexp) + work.keys * (row_bytes(keys) + row_bytes(values))};
 }
 
 Cost AttentionBackward::cost() const {
   const AttentionWork work = attention_work(sequences);
-  return {10 * count(heads.head_dim * heads.count()) * work.pairs,
+  // Scores, dq and dkeys are as wide as keys; dvalues and the gradient of probabilities as values.
+  return {2 * count((3 * heads.head_dim + 2 * heads.value_dim) * heads.count()) * work.pairs,
           bytes(q) + bytes(out) + bytes(dout) + bytes(dq) + bytes(logsumexp) +
               work.keys * (row_bytes(keys) + row_bytes(values)) +
               2 * work.keys * (row_bytes(dkeys) + row_bytes(dvalues))};

@@ -126,15 +126,17 @@ struct AttentionSequence {
 };
 
 struct AttentionHeads {
-  int64_t head_dim = 0;
+  int64_t head_dim = 0;              // of queries and keys
+  int64_t value_dim = 0;             // of values and of what comes out
   std::span<const int32_t> kv_head;  // for each query head: its head in keys/values; ascending
   int64_t first_head = 0;            // number of query head 0 in the whole model (dropout)
   float scale = 1;
   int64_t count() const { return static_cast<int64_t>(kv_head.size()); }
 };
 
-// out[M, heads*d] = softmax(scale q k^T) v, causal, never forming the whole score matrix.
-// q, keys, values, out: compute type. logsumexp: f32 [M, heads], of the scaled scores, kept for the
+// out[M, heads * value_dim] = softmax(scale q k^T) v, causal, never forming the whole score matrix.
+// q, keys, values, out: compute type; values may be a view of columns of the keys (latent
+// attention). logsumexp: f32 [M, heads], of the scaled scores, kept for the
 // backward pass, or empty. Attention dropout masks probabilities: row key = mix(key of the query
 // row, head number), feature = key position.
 struct Attention {
@@ -146,7 +148,8 @@ struct Attention {
   Cost cost() const;
 };
 
-// dq (compute type) is written; dkeys, dvalues (f32, as many rows as keys) are added to.
+// dq (compute type) is written; dkeys, dvalues (f32, as many rows as keys) are added to. They do
+// not overlap, even where values are a view of the keys.
 struct AttentionBackward {
   static constexpr const char* name = "attention backward";
   Tensor q, keys, values, out, logsumexp, dout;

@@ -63,7 +63,11 @@ template <class T>
 class ItemKernel {
  public:
   ItemKernel(const Attention& op, const AttentionItem& item)
-      : op_(op), item_(item), d_(op.heads.head_dim), width_(padded(d_)) {
+      : op_(op),
+        item_(item),
+        d_(op.heads.head_dim),
+        value_d_(op.heads.value_dim),
+        width_(padded(value_d_)) {
     int64_t most_rows = 0;
     for (size_t g = 0; g < item.groups.size(); ++g) {
       count_ += item.rows(g).count();
@@ -71,14 +75,14 @@ class ItemKernel {
     }
     static thread_local Scratch scratch;
     const int64_t block = kv_block_tokens;
-    float* next = scratch.get<float>(count_ * (d_ + width_ + 2) + 4 * row_padding + width_ +
+    float* next = scratch.get<float>(count_ * (d_ + width_ + 2) + 4 * row_padding + padded(d_) +
                                      block * (d_ + width_ + most_rows + 1));
     const auto take = [&](int64_t size) { return std::exchange(next, next + padded(size)); };
     keys_ = take(block * d_);
     values_ = take(block * width_);
     scores_ = take(most_rows * block);
     mask_ = take(block);
-    zeros_ = take(width_);
+    zeros_ = take(d_);
     all_ = {.q = take(count_ * d_),
             .sum = take(count_ * width_),
             .most = take(count_),
@@ -86,7 +90,7 @@ class ItemKernel {
   }
 
   void run() {
-    std::fill_n(zeros_, width_, 0.0f);
+    std::fill_n(zeros_, d_, 0.0f);
     std::fill_n(all_.sum, count_ * width_, 0.0f);
     std::fill_n(all_.most, count_, minus_infinity);
     std::fill_n(all_.weight, count_, 0.0f);
@@ -101,7 +105,7 @@ class ItemKernel {
  private:
   struct State {
     float* q = nullptr;       // [rows, d], scaled
-    float* sum = nullptr;     // [rows, padded d], of the values so far
+    float* sum = nullptr;     // [rows, padded value_d], of the values so far
     float* most = nullptr;    // largest score so far
     float* weight = nullptr;  // sum of exp(score - most) so far
   };
@@ -127,9 +131,9 @@ class ItemKernel {
     const int64_t piece = static_cast<int64_t>(group) * kv_block_tokens + call;
     if (piece / groups >= next.size()) return;
     const int64_t row = next.begin + piece / groups;
-    const int64_t col = item_.groups[static_cast<size_t>(piece % groups)].kv_head * d_;
-    prefetch(op_.keys.row<T>(row) + col, d_);
-    prefetch(op_.values.row<T>(row) + col, d_);
+    const int64_t head = item_.groups[static_cast<size_t>(piece % groups)].kv_head;
+    prefetch(op_.keys.row<T>(row) + head * d_, d_);
+    prefetch(op_.values.row<T>(row) + head * value_d_, value_d_);
   }
 
   void read_queries() {
@@ -143,9 +147,9 @@ class ItemKernel {
   }
 
   void block(size_t group, int64_t position) {
-    const int64_t col = rows_.group->kv_head * d_;
-    const auto values = block_rows<T>(op_.values, rows_.block(position), col);
-    const RowPointers<T> keys(block_rows<T>(op_.keys, rows_.block(position), col),
+    const int64_t head = rows_.group->kv_head;
+    const auto values = block_rows<T>(op_.values, rows_.block(position), head * value_d_);
+    const RowPointers<T> keys(block_rows<T>(op_.keys, rows_.block(position), head * d_),
                               reinterpret_cast<const T*>(zeros_));
     const auto ahead = [&](int64_t j) HWY_ATTR { prefetch_next(group, j, position); };
     const Interval seeing = rows_.seeing(position);
@@ -165,8 +169,8 @@ class ItemKernel {
       if (op_.dropout.active()) drop(i, position, scores);
     }
     // Values that few rows use are read where they are.
-    const bool in_place = seeing.size() <= 2 * tile_rows && width_ == d_;
-    if (!in_place) pack(values, d_, values_);
+    const bool in_place = seeing.size() <= 2 * tile_rows && width_ == value_d_;
+    if (!in_place) pack(values, value_d_, values_);
     for (int64_t i = seeing.begin; i < seeing.end; i += tile_rows) {
       const Interval tile{i, std::min(seeing.end, i + tile_rows)};
       const float* weights = scores_ + (i - seeing.begin) * kv_block_tokens;
@@ -208,9 +212,9 @@ class ItemKernel {
       const int64_t row = rows_.tensor_row(i), head = rows_.head(i);
       const float* sum = state_.sum + i * width_;
       const auto share = hn::Set(F32(), 1 / state_.weight[i]);
-      T* out = op_.out.row<T>(row) + head * d_;
-      for_lanes(d_, [&](int64_t j, auto p)
-                        HWY_ATTR { store(hn::Mul(load(sum + j, p), share), out + j, p); });
+      T* out = op_.out.row<T>(row) + head * value_d_;
+      for_lanes(value_d_, [&](int64_t j, auto p)
+                              HWY_ATTR { store(hn::Mul(load(sum + j, p), share), out + j, p); });
       if (op_.logsumexp.empty()) continue;
       op_.logsumexp.row<float>(row)[head] = state_.most[i] + std::log(state_.weight[i]);
     }
@@ -218,8 +222,8 @@ class ItemKernel {
 
   const Attention& op_;
   const AttentionItem& item_;
-  int64_t d_, width_, count_ = 0;
-  float *keys_, *values_;  // of one block and group: [d, 64] and [64, padded d]
+  int64_t d_, value_d_, width_, count_ = 0;
+  float *keys_, *values_;  // of one block and group: [d, 64] and [64, padded value_d]
   float *scores_, *mask_, *zeros_;
   State all_, state_;
   GroupRows rows_;
