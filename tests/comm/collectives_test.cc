@@ -194,7 +194,7 @@ TEST_P(Collectives, MoveNoMoreThanTheyMust) {
       seat.recorder.clear();
       return total;
     };
-    const double piece = 4.0 * 8 * 4;  // rows x columns x bytes
+    const double piece = 4.0 * 8 * 4;             // rows x columns x bytes
     const double received = (count - 1) * piece;  // in two steps no more than in one
     const Tensor whole = result_of(seat, gather_rows(seat.endpoint, seat.track(), group, tag, parts,
                                                      uploaded(seat, random_matrix(4, 8, 1))));

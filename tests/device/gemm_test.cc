@@ -55,6 +55,56 @@ TEST_P(Products, LinearOfRandomSizes) {
   }
 }
 
+// Heads side by side in x and y, one above the other in the weight, with gaps between them.
+TEST_P(Products, HeadsOfRandomSizes) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    Random random(seed);
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    const int64_t heads = draw(random, 1, 4), rows = draw(random, 1, 40),
+                  cols = draw(random, 1, 50);
+    const auto slices = [&](int64_t width) {
+      const int64_t first = draw(random, 0, 3);
+      return HeadSlices{first, width, first + width + draw(random, 0, 3)};
+    };
+    const bool transposed = draw(random, 0, 1);
+    const HeadSlices of_weight = slices(draw(random, 1, 50));
+    const HeadSlices of_x = slices(transposed ? of_weight.width : cols);
+    const HeadSlices of_y = slices(transposed ? cols : of_weight.width);
+    const Tensor x = random_matrix(random, rows, heads * of_x.step, dtype());
+    const Tensor weight = random_matrix(random, heads * of_weight.step, cols, dtype());
+    const Tensor y = random_matrix(random, rows, heads * of_y.step, dtype());
+    const Tensor dweight = random_matrix(random, weight.rows, cols, DType::f32);
+    Reference expected(y), gradient(dweight);
+    for (int64_t h = 0; h < heads; ++h) {
+      const Interval in = of_x.of(h), out = of_y.of(h), part = of_weight.of(h);
+      for (int64_t i = 0; i < rows; ++i)
+        for (int64_t n = 0; n < out.size(); ++n) {
+          const size_t at = expected.at(i, out.begin + n);
+          expected.value[at] = expected.magnitude[at] = 0;
+          for (int64_t k = 0; k < in.size(); ++k) {
+            const double w = transposed ? element(weight, part.begin + k, n)
+                                        : element(weight, part.begin + n, k);
+            expected.add(i, out.begin + n, element(x, i, in.begin + k) * w);
+          }
+        }
+    }
+    cpu::run(HeadLinear{x, weight, y, of_x, of_weight, of_y, transposed}, 2);
+    ASSERT_NO_FATAL_FAILURE(expect_near(y, expected));
+    // Of the weight whose rows are the columns of `narrow` and whose columns are those of `wide`.
+    const Tensor &narrow = transposed ? x : y, &wide = transposed ? y : x;
+    const HeadSlices &of_narrow = transposed ? of_x : of_y, &of_wide = transposed ? of_y : of_x;
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t n = 0; n < of_weight.width; ++n)
+        for (int64_t k = 0; k < cols; ++k)
+          for (int64_t i = 0; i < rows; ++i)
+            gradient.add(of_weight.of(h).begin + n, k,
+                         double{element(narrow, i, of_narrow.of(h).begin + n)} *
+                             element(wide, i, of_wide.of(h).begin + k));
+    cpu::run(HeadLinearWeightGradient{narrow, wide, dweight, of_narrow, of_wide, of_weight}, 2);
+    ASSERT_NO_FATAL_FAILURE(expect_near(dweight, gradient));
+  }
+}
+
 TEST_P(Products, InputGradientOfRandomSizes) {
   for (uint64_t seed = 0; seed < 40; ++seed) {
     Random random(seed);

@@ -215,24 +215,28 @@ TEST(Rotate, TurnsPairsAndBack) {
       }
     }
     const std::vector<int32_t> positions{7, 0, 9};
-    const Tensor x = random_matrix(random, 3, heads * d, dtype, 3), before = copy_of(x);
-    cpu::run(Rotate{x, rotation, positions, d, false}, 2);
+    const int64_t before_d = draw(random, 0, 5), head_dim = before_d + d;  // columns left alone
+    const Tensor x = random_matrix(random, 3, heads * head_dim, dtype, 3), before = copy_of(x);
+    cpu::run(Rotate{x, rotation, positions, head_dim, false}, 2);
     const double limit = dtype == DType::bf16 ? 0.02 : 1e-6;
     for (int64_t i = 0; i < 3; ++i) {
-      for (int64_t j = 0; j < heads * d; ++j) {
-        const int64_t p = positions[static_cast<size_t>(i)], k = j % d % half;
-        const bool lower = j % d < half;
-        const double other = static_cast<double>(element(before, i, lower ? j + half : j - half));
-        const double expected =
-            static_cast<double>(element(before, i, j)) *
-                static_cast<double>(element(rotation, p, k)) +
-            (lower ? -other : other) * static_cast<double>(element(rotation, p, half + k));
-        ASSERT_NEAR(static_cast<double>(element(x, i, j)), expected, limit);
+      for (int64_t j = 0; j < heads * head_dim; ++j) {
+        const int64_t p = positions[static_cast<size_t>(i)], at = j % head_dim - before_d;
+        const double actual = element(x, i, j), old = element(before, i, j);
+        if (at < 0) {
+          ASSERT_EQ(actual, old);
+          continue;
+        }
+        const bool lower = at < half;
+        const double other = element(before, i, lower ? j + half : j - half);
+        const double cosine = element(rotation, p, at % half);
+        const double sine = element(rotation, p, half + at % half);
+        ASSERT_NEAR(actual, old * cosine + (lower ? -other : other) * sine, limit);
       }
     }
-    cpu::run(Rotate{x, rotation, positions, d, true}, 1);
+    cpu::run(Rotate{x, rotation, positions, head_dim, true}, 1);
     for (int64_t i = 0; i < 3; ++i) {
-      for (int64_t j = 0; j < heads * d; ++j) {
+      for (int64_t j = 0; j < heads * head_dim; ++j) {
         ASSERT_NEAR(static_cast<double>(element(x, i, j)),
                     static_cast<double>(element(before, i, j)), 2 * limit);
       }

@@ -173,6 +173,47 @@ TEST(Config, RoundTrips) {
   expect_round_trip(m);
 }
 
+// As DeepSeek writes it: as many K/V heads as heads, of which latent attention has none.
+json latent() {
+  json value = tandem_moe();
+  value["num_key_value_heads"] = 4;
+  value["kv_lora_rank"] = 24;
+  value["q_lora_rank"] = 20;
+  value["qk_nope_head_dim"] = 10;
+  value["qk_rope_head_dim"] = 6;
+  value["v_head_dim"] = 12;
+  return value;
+}
+
+TEST(Config, ReadsLatentAttention) {
+  const ModelConfig c = parse(latent());
+  expect_round_trip(c);
+  EXPECT_TRUE(c.latent_attention());
+  EXPECT_EQ(c.kv_heads, 1);
+  EXPECT_EQ(c.head_dim, 16);
+  EXPECT_EQ(c.key_dim(), 30);
+  EXPECT_EQ(c.attended_dim(), 24);
+  EXPECT_EQ(c.output_dim(), 12);
+  EXPECT_EQ(c.cache_width(1), 30);
+  json without = latent();
+  without["q_lora_rank"] = nullptr;
+  EXPECT_EQ(parse(without).query_latent, 0);
+}
+
+TEST(Config, RefusesLatentAttentionThatCannotBe) {
+  const auto refused = [](const char* field, const json& given) {
+    json value = latent();
+    value[field] = given;
+    return refusal([&] { parse(value); });
+  };
+  EXPECT_THAT(refused("qk_rope_head_dim", 5), HasSubstr("qk_rope_head_dim must be even"));
+  EXPECT_THAT(refused("qk_nope_head_dim", nullptr), HasSubstr("qk_nope_head_dim must be above 0"));
+  EXPECT_THAT(refused("v_head_dim", 0), HasSubstr("v_head_dim must be above 0"));
+  EXPECT_THAT(refused("attention_bias", true), HasSubstr("attention_bias must be false"));
+  EXPECT_THAT(refused("position_embedding_type", "learned"), HasSubstr("must be \"rotary\""));
+  EXPECT_THAT(refused("kv_lora_rank", nullptr), HasSubstr("given without kv_lora_rank"));
+}
+
 struct Mistake {
   const char* field;
   json value;
@@ -314,10 +355,15 @@ struct ShippedModel {
 
 TEST(Config, ShippedModelsHaveTheirSize) {
   const ShippedModel models[] = {
-      {"ma-4096", 9'278'865'408}, {"ma-4096-swiglu", 13'573'832'704},
-      {"ma-1024", 556'877'824},   {"ma-256", 35'410'432},
-      {"ma-64", 2'364'544},       {"shape-s", 904'545'280},
-      {"shape-m", 6'919'096'320}, {"demo", 26'300'672},
+      {"ma-4096", 9'278'865'408},
+      {"ma-4096-swiglu", 13'573'832'704},
+      {"ma-1024", 556'877'824},
+      {"ma-256", 35'410'432},
+      {"ma-64", 2'364'544},
+      {"shape-s", 904'545'280},
+      {"shape-m", 6'919'096'320},
+      {"demo", 26'300'672},
+      {"deepseek-v3-like", 703'797'812'224},
   };
   for (const ShippedModel& model : models) {
     const std::filesystem::path file =

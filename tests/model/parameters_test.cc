@@ -35,6 +35,17 @@ ModelConfig with_extras() {
   return c;
 }
 
+ModelConfig with_latent_attention() {
+  ModelConfig c = small();
+  c.kv_heads = 1;
+  c.kv_latent = 10;
+  c.query_latent = 9;
+  c.unrotated_dim = c.rotary_dim = 4;
+  c.head_dim = 8;
+  c.value_dim = 5;
+  return c;
+}
+
 std::vector<std::string> names(const ModelConfig& config) {
   std::vector<std::string> names;
   for (const Parameter& p : parameters(config)) names.push_back(p.name);
@@ -120,6 +131,22 @@ TEST(Parameters, HaveTheirShapes) {
   EXPECT_EQ(down.id, (ParameterId{ParameterKind::expert_down, 1, 2}));
 }
 
+TEST(Parameters, HaveDeepSeeksNamesAndShapes) {
+  const std::vector<Parameter> all = parameters(with_latent_attention());
+  using Shape = std::vector<int64_t>;
+  const std::string layer = "model.layers.1.self_attn.";
+  EXPECT_EQ(named(all, layer + "q_a_proj.weight").stored_shape(), (Shape{9, 8}));
+  EXPECT_EQ(named(all, layer + "q_a_layernorm.weight").stored_shape(), (Shape{9}));
+  EXPECT_EQ(named(all, layer + "q_b_proj.weight").stored_shape(), (Shape{32, 9}));
+  EXPECT_EQ(named(all, layer + "kv_a_proj_with_mqa.weight").stored_shape(), (Shape{14, 8}));
+  EXPECT_EQ(named(all, layer + "kv_a_layernorm.weight").stored_shape(), (Shape{10}));
+  EXPECT_EQ(named(all, layer + "kv_b_proj.weight").stored_shape(), (Shape{36, 10}));
+  EXPECT_EQ(named(all, layer + "o_proj.weight").stored_shape(), (Shape{8, 20}));
+  ModelConfig without = with_latent_attention();
+  without.query_latent = 0;
+  EXPECT_EQ(named(parameters(without), layer + "q_proj.weight").stored_shape(), (Shape{32, 8}));
+}
+
 TEST(Parameters, ARouterOfOneExpertIsAMatrix) {
   ModelConfig c = small();
   c.experts = 1;
@@ -134,6 +161,9 @@ TEST(Parameters, AreDistinctAndCounted) {
   std::vector<ModelConfig> configs = {small(), with_extras()};
   configs.push_back(small());
   configs.back().shared_expert_hidden = 5;
+  configs.push_back(with_latent_attention());
+  configs.push_back(with_latent_attention());
+  configs.back().query_latent = 0;
   for (const ModelConfig& config : configs) {
     std::set<std::string> distinct_names;
     std::set<ParameterId> distinct_ids;

@@ -178,6 +178,26 @@ TEST(Layout, KvHeadsAreHeldByEveryGroupThatUsesThem) {
   EXPECT_GT(rows, model.kv_heads * model.head_dim);  // uneven groups share K/V heads
 }
 
+TEST(Layout, LatentRowsAreMadeByEveryRankAndHeadsAreDivided) {
+  ModelConfig model = model_of_32_heads();
+  model.kv_heads = 1;
+  model.kv_latent = 10;
+  model.query_latent = 9;
+  model.unrotated_dim = model.rotary_dim = 4;
+  model.head_dim = 8;
+  model.value_dim = 5;
+  const Plan plan = make_plan("tp:ranks=3", model);
+  std::map<ParameterKind, int64_t> rows;
+  for (int rank = 0; rank < 3; ++rank)
+    for (const Region& region : holdings(plan, model, rank))
+      if (region.id.layer == 0) rows[region.id.kind] += region.rows.size();
+  EXPECT_EQ(rows[ParameterKind::key], 3 * 14);
+  EXPECT_EQ(rows[ParameterKind::query_latent], 3 * 9);
+  EXPECT_EQ(rows[ParameterKind::latent_norm], 3);
+  EXPECT_EQ(rows[ParameterKind::query], 32 * 8);
+  EXPECT_EQ(rows[ParameterKind::latent_up], 32 * 9);
+}
+
 TEST(Layout, CopiesHoldTheSame) {
   const ModelConfig model = model_of_every_part();
   const Plan plan = make_plan("ma:attention=3,experts=5,copies=2", model);

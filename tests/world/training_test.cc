@@ -133,8 +133,8 @@ TEST(Training, GradientsAgreeWithFiniteDifferences) {
 #ifdef __SANITIZE_THREAD__
   GTEST_SKIP() << "asks about numbers alone";
 #endif
-  for (ModelConfig model : {small_model(), paper_model(), latent_model(),
-                            latent_model_without_query_latent()}) {
+  for (ModelConfig model :
+       {small_model(), paper_model(), latent_model(), latent_model_without_query_latent()}) {
     // Steps must not change which experts a token goes to: all of them take part.
     model.experts = model.top_k = 3;
     model.hidden_dropout = model.attention_dropout = model.expert_dropout = 0;

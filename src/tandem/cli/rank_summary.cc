@@ -42,8 +42,8 @@ int64_t kv_bytes_of(const Plan& plan, const ModelConfig& model, const RankSummar
   const int shards = plan.copies * plan.stages[rank.role.stage].attention.batch_shards;
   const int64_t sequences = (assumptions.sequences + shards - 1) / shards;
   const int64_t blocks = (assumptions.context_tokens + kv_block_tokens - 1) / kv_block_tokens;
-  return rank.layers.size() * model.cache_width(rank.kv_heads.size()) *
-         size_of(assumptions.dtype) * sequences * blocks * kv_block_tokens;
+  return rank.layers.size() * model.cache_width(rank.kv_heads.size()) * size_of(assumptions.dtype) *
+         sequences * blocks * kv_block_tokens;
 }
 
 }  // namespace

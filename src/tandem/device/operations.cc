@@ -116,8 +116,7 @@ Cost AttentionBackward::cost() const {
 Cost RotationTable::cost() const { return {.bytes = static_cast<double>(table.bytes())}; }
 Cost Rotate::cost() const {
   const double numbers = count(x.rows * (x.cols / head_dim) * rotation.cols);
-  return {3 * numbers,
-          2 * numbers * count(size_of(x.dtype)) + count(x.rows) * row_bytes(rotation)};
+  return {3 * numbers, 2 * numbers * count(size_of(x.dtype)) + count(x.rows) * row_bytes(rotation)};
 }
 
 Cost Norm::cost() const {

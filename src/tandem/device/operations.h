@@ -52,7 +52,8 @@ struct HeadSlices {
 };
 
 // A product for each head: y_h = x_h weight_h^T, or x_h weight_h where `transposed`. weight_h are
-// some rows of the weight, x_h and y_h some columns; there are weight.rows / weight_rows.step heads.
+// some rows of the weight, x_h and y_h some columns; there are weight.rows / weight_rows.step
+// heads.
 struct HeadLinear {
   static constexpr const char* name = "head linear";
   Tensor x, weight, y;

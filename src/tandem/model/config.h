@@ -20,8 +20,8 @@ struct ModelConfig {
   int64_t kv_heads = 0;  // divides heads
   int64_t head_dim = 0;
   // Multi-head latent attention (DeepSeek-V2, 2024): the keys and values of all heads are made out
-  // of one latent row a token, kv_latent numbers and rotary_dim rotated ones. Then kv_heads is 1 and
-  // head_dim, the width of a query head, unrotated_dim + rotary_dim.
+  // of one latent row a token, kv_latent numbers and rotary_dim rotated ones. Then kv_heads is 1
+  // and head_dim, the width of a query head, unrotated_dim + rotary_dim.
   int64_t kv_latent = 0;      // kv_lora_rank; 0: keys and values have heads of their own
   int64_t query_latent = 0;   // q_lora_rank; 0: queries come from the hidden features
   int64_t unrotated_dim = 0;  // qk_nope_head_dim

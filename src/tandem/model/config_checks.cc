@@ -22,7 +22,8 @@ void check_ranges(const ModelConfig& c, const std::string& where) {
 
 void check_latent_attention(const ModelConfig& c, const std::string& where) {
   const auto refuse = [&](bool wrong, std::string_view field, std::string_view must) {
-    if (wrong) throw InputError("{}: {} must be {} where kv_lora_rank is given", where, field, must);
+    if (wrong)
+      throw InputError("{}: {} must be {} where kv_lora_rank is given", where, field, must);
   };
   refuse(c.rotary_dim == 0 || c.rotary_dim % 2 != 0, "qk_rope_head_dim", "even and above 0");
   refuse(c.unrotated_dim == 0, "qk_nope_head_dim", "above 0");
@@ -44,9 +45,10 @@ void check_attention(const ModelConfig& c, const std::string& where) {
                      c.head_dim, largest_width);
   }
   if (c.latent_attention()) return check_latent_attention(c, where);
-  for (const auto& [size, field] :
-       {std::pair{c.query_latent, "q_lora_rank"}, {c.unrotated_dim, "qk_nope_head_dim"},
-        {c.rotary_dim, "qk_rope_head_dim"}, {c.value_dim, "v_head_dim"}}) {
+  for (const auto& [size, field] : {std::pair{c.query_latent, "q_lora_rank"},
+                                    {c.unrotated_dim, "qk_nope_head_dim"},
+                                    {c.rotary_dim, "qk_rope_head_dim"},
+                                    {c.value_dim, "v_head_dim"}}) {
     if (size != 0) throw InputError("{}: {} is given without kv_lora_rank", where, field);
   }
   if (c.positions == PositionType::rotary && c.head_dim % 2 != 0) {

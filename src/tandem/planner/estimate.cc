@@ -93,7 +93,8 @@ class Estimator {
     w.cost.flops = 2 * computed * projections + 2 * computed * score_width * seen +
                    2 * output_rows * hidden * output_width + 2 * owned * router;
     w.cost.bytes = w.weight_bytes;
-    if (work_.kind == WorkKind::decode) w.cost.bytes += bytes_ * computed * cache_width(heads) * seen;
+    if (work_.kind == WorkKind::decode)
+      w.cost.bytes += bytes_ * computed * cache_width(heads) * seen;
     if (model_.shared_expert_hidden > 0) {
       const double shared = matrices() * hidden * static_cast<double>(model_.shared_expert_hidden);
       w.weight_bytes += bytes_ * shared;

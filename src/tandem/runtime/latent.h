@@ -1,6 +1,6 @@
 // Latent attention (DeepSeek-V2, section 2.1) as grouped-query attention over latent rows: one K/V
-// head, whose keys are the latent and the rotated columns and whose values are the latent ones. Each
-// head's key rows of latent_up are applied to its queries and its value rows to its results
+// head, whose keys are the latent and the rotated columns and whose values are the latent ones.
+// Each head's key rows of latent_up are applied to its queries and its value rows to its results
 // ("absorbed"), so that keys and values of heads are never made.
 #pragma once
 
@@ -11,9 +11,9 @@ namespace tandem {
 // Where a head stands in what heads have columns or rows in.
 struct LatentHeads {
   explicit LatentHeads(const ModelConfig& model);
-  HeadSlices projected, absorbed;    // unrotated columns of its query, before and after
-  HeadSlices attended, output;       // columns of its result, before and after
-  HeadSlices key_rows, value_rows;   // of latent_up
+  HeadSlices projected, absorbed;   // unrotated columns of its query, before and after
+  HeadSlices attended, output;      // columns of its result, before and after
+  HeadSlices key_rows, value_rows;  // of latent_up
 };
 
 // The last `rotated` columns of every head, where heads have from_head and to_head columns.

@@ -110,9 +110,9 @@ ParameterStore ParameterStore::random(const ModelConfig& config, uint64_t seed, 
     store.copied_bytes_ += tensor.bytes();
     if (p.is_vector()) {
       using enum ParameterKind;
-      const bool scale =
-          p.id.kind == attention_norm || p.id.kind == expert_norm || p.id.kind == final_norm ||
-          p.id.kind == query_latent_norm || p.id.kind == latent_norm;
+      const bool scale = p.id.kind == attention_norm || p.id.kind == expert_norm ||
+                         p.id.kind == final_norm || p.id.kind == query_latent_norm ||
+                         p.id.kind == latent_norm;
       fill(tensor, scale ? 1.0f : 0.0f, device);
     } else {
       device.execute(FillNormal{.x = tensor,
