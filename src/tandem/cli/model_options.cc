@@ -22,7 +22,8 @@ void ModelOptions::add(CLI::App& command, bool with_plan) {
         ->capture_default_str();
     command.add_option("--trace", trace_file, "Write a Chrome/Perfetto trace of all ranks here");
   }
-  command.add_option("--dtype", dtype, "f32 or bf16 (default: that of the weights, f32 if random)");
+  command.add_option("--dtype", dtype,
+                     "Of the weights: f32, bf16 or fp8 (default: that of the file, f32 if random)");
   command.add_option("--random-weights", random_weights,
                      "Seed of random weights, for a directory that holds a config alone");
   command.add_option("--threads", threads, "Threads of the whole process (default: all cores)");
@@ -72,6 +73,8 @@ uint64_t parse_seed(const std::string& text) {
 LoadedModel load_model(const ModelOptions& options, bool trainable) {
   LoadedModel model{.files = std::make_shared<ModelFiles>(options.model)};
   const DType dtype = options.weight_dtype(*model.files);
+  if (trainable && dtype == DType::fp8)
+    throw InputError("--dtype fp8: such weights are not trained");
   const auto device = make_cpu_device(options.thread_count());
   if (model.files->has_weights()) {
     if (!options.random_weights.empty())

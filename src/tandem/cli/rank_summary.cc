@@ -42,8 +42,8 @@ int64_t kv_bytes_of(const Plan& plan, const ModelConfig& model, const RankSummar
   const int shards = plan.copies * plan.stages[rank.role.stage].attention.batch_shards;
   const int64_t sequences = (assumptions.sequences + shards - 1) / shards;
   const int64_t blocks = (assumptions.context_tokens + kv_block_tokens - 1) / kv_block_tokens;
-  return rank.layers.size() * model.cache_width(rank.kv_heads.size()) * size_of(assumptions.dtype) *
-         sequences * blocks * kv_block_tokens;
+  return rank.layers.size() * model.cache_width(rank.kv_heads.size()) *
+         size_of(compute_type(assumptions.dtype)) * sequences * blocks * kv_block_tokens;
 }
 
 }  // namespace
@@ -68,8 +68,9 @@ std::vector<RankSummary> summarise(const Plan& plan, const ModelConfig& model,
     }
     rank.experts = experts_text(stage.experts.front(), rank.role.local_rank);
     if (stage.experts.size() > 1) rank.experts += " (first layer)";
-    rank.parameters = elements_of(holdings(plan, model, number));
-    rank.weight_bytes = rank.parameters * size_of(assumptions.dtype);
+    const std::vector<Region> held = holdings(plan, model, number);
+    rank.parameters = elements_of(held);
+    rank.weight_bytes = weight_bytes(held, assumptions.dtype);
     rank.gradient_bytes = rank.parameters * size_of(DType::f32);
     const int64_t numbers_a_weight = assumptions.dtype == DType::f32 ? 2 : 3;
     rank.optimizer_bytes = elements_of(updated_regions(plan, model, number, true)) *

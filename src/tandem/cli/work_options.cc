@@ -17,7 +17,10 @@ void WorkOptions::add(CLI::App& command) {
       ->capture_default_str();
   command.add_option("--accumulate", work.groups, "Training: groups of micro-batches")
       ->capture_default_str();
-  command.add_option("--dtype", dtype, "f32 or bf16")->capture_default_str();
+  command
+      .add_option("--dtype", dtype,
+                  "Of the weights: f32, bf16 or fp8 (attention and experts; the rest bf16)")
+      ->capture_default_str();
   command.add_option("--seed", seed, "Seed of the routing")->capture_default_str();
   command.add_option("--json", json_file, "Write the results here (docs/json.md)");
 }

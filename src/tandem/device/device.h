@@ -19,7 +19,7 @@ namespace tandem {
   X(LinearWeightGradient) X(HeadLinear) X(HeadLinearWeightGradient)                              \
   X(Experts)                                                                                     \
   X(ExpertsBackward) X(Attention) X(AttentionBackward) X(RotationTable) X(Rotate) X(Norm) X(NormBackward)         \
-      X(CopyRows) X(AddRows) X(Sum) X(AddResidual) X(ResidualBackward) X(Zero) X(FillNormal)     \
+      X(CopyRows) X(AddRows) X(Sum) X(AddResidual) X(ResidualBackward) X(Quantise) X(Zero) X(FillNormal) \
           X(Route) X(RouteBackward) X(RouterLoss) X(Combine) X(CombineBackward)                  \
               X(VocabularyStatistics) X(JoinStatistics) X(VocabularyGradient) X(Sample) X(AdamW) \
                   X(SquaredSum)

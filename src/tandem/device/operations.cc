@@ -150,6 +150,7 @@ Cost AddResidual::cost() const { return {elements(y), bytes(y) + 2 * bytes(resid
 
 Cost ResidualBackward::cost() const { return {elements(dy), bytes(dresidual) + bytes(dy)}; }
 
+Cost Quantise::cost() const { return {2 * elements(from), bytes(from) + bytes(to)}; }
 Cost Zero::cost() const { return {0, bytes(x)}; }
 
 Cost FillNormal::cost() const { return {40 * elements(x), bytes(x)}; }

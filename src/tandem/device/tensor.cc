@@ -8,6 +8,8 @@ std::string_view dtype_name(DType dtype) {
       return "f32";
     case DType::bf16:
       return "bf16";
+    case DType::fp8:
+      return "fp8";
     case DType::i32:
       return "i32";
   }
@@ -17,7 +19,8 @@ std::string_view dtype_name(DType dtype) {
 DType parse_dtype(std::string_view name) {
   if (name == "f32") return DType::f32;
   if (name == "bf16") return DType::bf16;
-  throw InputError("dtype '{}' is not known: f32 or bf16", name);
+  if (name == "fp8") return DType::fp8;
+  throw InputError("dtype '{}' is not known: f32, bf16 or fp8", name);
 }
 
 }  // namespace tandem

@@ -14,15 +14,24 @@
 
 namespace tandem {
 
-enum class DType : uint8_t { f32, bf16, i32 };
+// fp8 (e4m3, with factors: block_scales.h) is for weights alone.
+enum class DType : uint8_t { f32, bf16, fp8, i32 };
 
-constexpr int64_t size_of(DType dtype) { return dtype == DType::bf16 ? 2 : 4; }
+constexpr int64_t size_of(DType dtype) {
+  return dtype == DType::fp8 ? 1 : dtype == DType::bf16 ? 2 : 4;
+}
+// What is multiplied with weights of a dtype.
+constexpr DType compute_type(DType weights) {
+  return weights == DType::fp8 ? DType::bf16 : weights;
+}
 std::string_view dtype_name(DType dtype);
-DType parse_dtype(std::string_view name);  // InputError for anything but f32, bf16
+DType parse_dtype(std::string_view name);  // InputError for anything but f32, bf16, fp8
 
 struct bfloat16 {
   uint16_t bits;
 };
+
+struct BlockScales;
 
 // A piece of memory that outlives every view of it. Counting is thread safe: a rank may let go of
 // what another rank sent it.
@@ -34,6 +43,7 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
 
   std::byte* bytes() const { return bytes_; }
+  virtual const BlockScales* scales() const { return nullptr; }
   void retain() { count_.fetch_add(1, std::memory_order_relaxed); }
   void release() {
     if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) last_release();

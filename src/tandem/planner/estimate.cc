@@ -25,7 +25,8 @@ class Estimator {
         cluster_(cluster),
         work_(work),
         dtype_(dtype),
-        bytes_(static_cast<double>(size_of(dtype))),
+        bytes_(static_cast<double>(size_of(compute_type(dtype)))),
+        weight_bytes_(static_cast<double>(size_of(dtype))),
         passes_(work.kind == WorkKind::train ? 3 : 1) {
     const double per_copy = static_cast<double>(work.sequences) / plan.copies / work.groups;
     const double homes = plan.homes();
@@ -89,7 +90,7 @@ class Estimator {
                             : static_cast<double>(work_.context_tokens) / 2;
     const double router = hidden * static_cast<double>(model_.experts);
     LayerWork w;
-    w.weight_bytes = bytes_ * (projections + hidden * output_width + router);
+    w.weight_bytes = weight_bytes_ * (projections + hidden * output_width) + bytes_ * router;
     w.cost.flops = 2 * computed * projections + 2 * computed * score_width * seen +
                    2 * output_rows * hidden * output_width + 2 * owned * router;
     w.cost.bytes = w.weight_bytes;
@@ -97,9 +98,9 @@ class Estimator {
       w.cost.bytes += bytes_ * computed * cache_width(heads) * seen;
     if (model_.shared_expert_hidden > 0) {
       const double shared = matrices() * hidden * static_cast<double>(model_.shared_expert_hidden);
-      w.weight_bytes += bytes_ * shared;
+      w.weight_bytes += weight_bytes_ * shared;
       w.cost.flops += 2 * owned * shared;
-      w.cost.bytes += bytes_ * shared;
+      w.cost.bytes += weight_bytes_ * shared;
     }
     w.operations = 14;
     return w;
@@ -114,7 +115,7 @@ class Estimator {
     const double pairs = rows_ * static_cast<double>(model_.top_k);
     const double hit = 1 - std::pow(1 - 1 / static_cast<double>(model_.experts), pairs);
     LayerWork w;
-    w.weight_bytes = bytes_ * held * elements;
+    w.weight_bytes = weight_bytes_ * held * elements;
     w.cost.flops = 2 * pairs * share * elements;
     w.cost.bytes = w.weight_bytes * hit;
     w.operations = 2;
@@ -279,7 +280,8 @@ class Estimator {
   const Cluster& cluster_;
   const Workload& work_;
   DType dtype_;
-  double bytes_, passes_;
+  double bytes_, weight_bytes_;  // of a number in rows and caches, and in matrices of layers
+  double passes_;
   double micro_batches_ = 1, sequences_ = 1, rows_ = 1;  // of a micro-batch, in a copy
   Estimate result_;
 };

@@ -90,7 +90,7 @@ class Simulation {
     int64_t most = -1;
     for (int rank = 0; rank < engine_.plan().ranks(); ++rank) {
       const int64_t weights =
-          elements_of(holdings(engine_.plan(), engine_.model(), rank)) * size_of(settings_.dtype);
+          weight_bytes(holdings(engine_.plan(), engine_.model(), rank), settings_.dtype);
       const Rank& one = engine_.world().rank(rank);
       const int64_t cache = one.cache ? one.cache->bytes() : 0;
       const int64_t optimizer = one.optimizer ? one.optimizer->bytes() : 0;

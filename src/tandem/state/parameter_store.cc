@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "tandem/device/block_scales.h"
+
 namespace tandem {
 namespace {
 
@@ -29,15 +31,16 @@ float half_to_float(uint16_t half) {
   return half & 0x8000 ? -magnitude : magnitude;
 }
 
-// Copies a stored tensor of any alignment into `to`, row by row.
-void copy_stored(const StoredTensor& stored, const Tensor& to, Device& device) {
+// Copies rows of a stored tensor of any alignment into `to`.
+void copy_stored(const StoredTensor& stored, const Interval& rows, const Tensor& to,
+                 Device& device) {
   constexpr int64_t chunk = 1 << 16;
   const int64_t element_bytes = size_of(stored.dtype);
   const Tensor staging = device.allocate(1, chunk, DType::f32);
-  for (int64_t r = 0; r < to.rows; ++r)
+  for (int64_t r = 0; r < rows.size(); ++r)
     for (int64_t c = 0; c < to.cols; c += chunk) {
       const int64_t count = std::min(chunk, to.cols - c);
-      const std::byte* from = stored.data + (r * to.cols + c) * element_bytes;
+      const std::byte* from = stored.data + ((rows.begin + r) * to.cols + c) * element_bytes;
       Tensor piece = staging.slice_cols({0, count});
       float* values = piece.row<float>(0);
       for (int64_t i = 0; i < count; ++i) {
@@ -55,6 +58,28 @@ void copy_stored(const StoredTensor& stored, const Tensor& to, Device& device) {
     }
 }
 
+// New memory for a parameter, filled by fill(rows, tensor for them): whole, or quantised from f32 a
+// block of rows at a time.
+template <class Fill>
+Tensor filled(const Parameter& p, DType dtype, Device& device, const Fill& fill) {
+  if (dtype != DType::fp8) {
+    Tensor tensor = device.allocate(p.rows, p.cols, dtype);
+    fill(Interval{0, p.rows}, tensor);
+    return tensor;
+  }
+  Tensor tensor =
+      with_scales(device.allocate(p.rows, p.cols, dtype),
+                  device.allocate(blocks_to_scale(p.rows), blocks_to_scale(p.cols), DType::f32));
+  const Tensor staging = device.allocate(scale_block, p.cols, DType::f32);
+  for (int64_t first = 0; first < p.rows; first += scale_block) {
+    const Interval rows{first, std::min(first + scale_block, p.rows)};
+    const Tensor some = staging.slice_rows({0, rows.size()});
+    fill(rows, some);
+    device.execute(Quantise{.from = some, .to = tensor.slice_rows(rows)});
+  }
+  return tensor;
+}
+
 bool usable_in_place(const StoredTensor& stored, DType dtype) {
   const bool same = (stored.dtype == StoredType::f32 && dtype == DType::f32) ||
                     (stored.dtype == StoredType::bf16 && dtype == DType::bf16);
@@ -68,7 +93,43 @@ void fill(const Tensor& t, float value, Device& device) {
   device.execute(CopyRows{.from = device.upload(values, t.rows, t.cols), .to = t});
 }
 
+// Norms begin as the identity, biases as nothing.
+float first_value(ParameterKind kind) {
+  using enum ParameterKind;
+  const bool scale = kind == attention_norm || kind == expert_norm || kind == final_norm ||
+                     kind == query_latent_norm || kind == latent_norm;
+  return scale ? 1.0f : 0.0f;
+}
+
 }  // namespace
+
+DType stored_dtype(ParameterKind kind, DType dtype) {
+  using enum ParameterKind;
+  switch (kind) {
+    case query_latent:
+    case latent_up:
+    case query:
+    case key:
+    case value:
+    case attention_output:
+    case expert_gate:
+    case expert_up:
+    case expert_down:
+    case shared_gate:
+    case shared_up:
+    case shared_down:
+      return dtype;
+    default:
+      return compute_type(dtype);
+  }
+}
+
+int64_t weight_bytes(const std::vector<Region>& regions, DType dtype) {
+  int64_t bytes = 0;
+  for (const Region& region : regions)
+    bytes += region.elements() * size_of(stored_dtype(region.id.kind, dtype));
+  return bytes;
+}
 
 Tensor view_of(const std::byte* bytes, int64_t rows, int64_t cols, DType dtype) {
   auto* data = const_cast<std::byte*>(bytes);  // a mapped weight is never written
@@ -87,12 +148,14 @@ ParameterStore ParameterStore::load(std::shared_ptr<const ModelFiles> files, DTy
   for (const Parameter& p : parameters(store.config())) {
     const StoredTensor& stored = store.files_->find(p);
     Tensor& tensor = store.tensors_[p.id];
-    if (!trainable && usable_in_place(stored, dtype)) {
-      tensor = view_of(stored.data, p.rows, p.cols, dtype);
+    const DType wanted = stored_dtype(p.id.kind, dtype);
+    if (!trainable && usable_in_place(stored, wanted)) {
+      tensor = view_of(stored.data, p.rows, p.cols, wanted);
       store.mapped_bytes_ += tensor.bytes();
     } else {
-      tensor = device.allocate(p.rows, p.cols, dtype);
-      copy_stored(stored, tensor, device);
+      tensor = filled(p, wanted, device, [&](const Interval& rows, const Tensor& to) {
+        copy_stored(stored, rows, to, device);
+      });
       store.files_->release_pages(stored);
       store.copied_bytes_ += tensor.bytes();
     }
@@ -106,21 +169,17 @@ ParameterStore ParameterStore::random(const ModelConfig& config, uint64_t seed, 
   uint64_t item = 0;
   for (const Parameter& p : parameters(config)) {
     Tensor& tensor = store.tensors_[p.id];
-    tensor = device.allocate(p.rows, p.cols, dtype);
+    tensor = filled(
+        p, stored_dtype(p.id.kind, dtype), device, [&](const Interval& rows, const Tensor& to) {
+          if (p.is_vector()) return fill(to, first_value(p.id.kind), device);
+          device.execute(FillNormal{.x = to,
+                                    .deviation = static_cast<float>(config.initializer_range),
+                                    .seed = seed,
+                                    .item = item,
+                                    .first_row = rows.begin,
+                                    .full_cols = p.cols});
+        });
     store.copied_bytes_ += tensor.bytes();
-    if (p.is_vector()) {
-      using enum ParameterKind;
-      const bool scale = p.id.kind == attention_norm || p.id.kind == expert_norm ||
-                         p.id.kind == final_norm || p.id.kind == query_latent_norm ||
-                         p.id.kind == latent_norm;
-      fill(tensor, scale ? 1.0f : 0.0f, device);
-    } else {
-      device.execute(FillNormal{.x = tensor,
-                                .deviation = static_cast<float>(config.initializer_range),
-                                .seed = seed,
-                                .item = item,
-                                .full_cols = p.cols});
-    }
     ++item;
   }
   return store;
@@ -129,7 +188,7 @@ ParameterStore ParameterStore::random(const ModelConfig& config, uint64_t seed, 
 ParameterStore ParameterStore::shapes(const ModelConfig& config, DType dtype) {
   ParameterStore store(config, dtype);
   for (const Parameter& p : parameters(config))
-    store.tensors_[p.id] = view_of(nullptr, p.rows, p.cols, dtype);
+    store.tensors_[p.id] = view_of(nullptr, p.rows, p.cols, stored_dtype(p.id.kind, dtype));
   return store;
 }
 

@@ -17,6 +17,7 @@ class ParameterStore {
   // The weights in a model directory, in `dtype`. Used from the mapped file where its dtype and
   // alignment allow it and they are not to be trained; else copied. InputError where they do not
   // fit.
+  // With dtype fp8 the matrices of attention and experts are quantised, and the rest is bf16.
   static ParameterStore load(std::shared_ptr<const ModelFiles> files, DType dtype, bool trainable,
                              Device& device);
   // Normal numbers of deviation initializer_range from the seed; norms are 1, biases 0.
@@ -26,7 +27,7 @@ class ParameterStore {
   // No numbers: for ranks on simulated devices.
   static ParameterStore shapes(const ModelConfig& config, DType dtype);
 
-  DType dtype() const { return dtype_; }
+  DType dtype() const { return compute_type(dtype_); }  // of activations
   const ModelConfig& config() const { return config_; }
   Tensor region(const Region& region) const;
   Tensor whole(const ParameterId& id) const { return tensors_.at(id); }
@@ -43,6 +44,10 @@ class ParameterStore {
   int64_t mapped_bytes_ = 0;
   int64_t copied_bytes_ = 0;
 };
+
+// How a parameter is kept where weights are asked for in `dtype`.
+DType stored_dtype(ParameterKind kind, DType dtype);
+int64_t weight_bytes(const std::vector<Region>& regions, DType dtype);
 
 // A tensor over bytes that belong to someone who outlives it.
 Tensor view_of(const std::byte* bytes, int64_t rows, int64_t cols, DType dtype);

@@ -1,6 +1,7 @@
 #include "tandem/device/cpu/experts.h"
 
 #include "tandem/device/cpu/activation.h"
+#include "tandem/device/cpu/fp8.h"
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/shares.h"
 
@@ -141,10 +142,35 @@ class Forward {
   std::byte* hidden_;
 };
 
+// One expert after the other.
+void run_widened(const Experts& op, int threads) {
+  static thread_local Scratch gate, up, down;
+  for (size_t e = 0; e < op.weights.size(); ++e) {
+    const Interval rows{op.offsets[e], op.offsets[e + 1]};
+    if (rows.empty()) continue;
+    const ExpertMatrices& w = op.weights[e];
+    const ExpertMatrices matrices{.gate = w.gate ? widened(w.gate, gate, threads) : Tensor{},
+                                  .up = widened(w.up, up, threads),
+                                  .down = widened(w.down, down, threads),
+                                  .first_feature = w.first_feature};
+    const int32_t offsets[] = {0, static_cast<int32_t>(rows.size())};
+    Experts one = op;
+    one.in.rows = part_of(op.in.rows, rows);
+    one.out.rows = part_of(op.out.rows, rows);
+    one.offsets = offsets;
+    one.weights = {&matrices, 1};
+    run(one, threads);
+  }
+}
+
 }  // namespace
 
 void run(const Experts& op, int threads) {
   if (op.in.size() == 0) return;
+  if (op.weights[0].up.dtype == DType::fp8) {
+    TANDEM_CHECK(!op.up && !op.dropout.active(), "fp8 weights are not trained");
+    return run_widened(op, threads);
+  }
   static thread_local Scratch task_scratch, hidden_scratch;
   const Engine engine = engine_for(op.weights[0].up.dtype);
   const int64_t task_rows = rows_at_once(op.in.size(), 1);

@@ -1,6 +1,7 @@
 #include "tandem/device/cpu/gemm.h"
 
 #include "tandem/device/cpu/bf16.h"
+#include "tandem/device/cpu/fp8.h"
 #include "tandem/device/cpu/gradients.h"
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/panels.h"
@@ -98,9 +99,24 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
       store);
 }
 
+// As many rows of the weights at a time as stay in the second-level cache.
+void run_widened(const Linear& op, int threads) {
+  static thread_local Scratch scratch;
+  const int64_t at_once = std::max<int64_t>(block_rows, (1 << 19) / op.weight.cols / 32 * 32);
+  for (int64_t first = 0; first < op.weight.rows; first += at_once) {
+    const Interval some{first, std::min(first + at_once, op.weight.rows)};
+    Linear part = op;
+    part.weight = widened(op.weight.slice_rows(some), scratch, threads);
+    if (op.bias) part.bias = op.bias.slice_cols(some);
+    part.y = op.y.slice_cols(some);
+    run(part, threads);
+  }
+}
+
 }  // namespace
 
 void run(const Linear& op, int threads) {
+  if (op.weight.dtype == DType::fp8) return run_widened(op, threads);
   const Engine engine = engine_for(op.weight.dtype);
   share_rows(
       threads, op.x.rows, rows_at_once(op.x.rows, threads), blocks_of(op.weight.rows),

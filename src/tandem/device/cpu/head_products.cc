@@ -1,12 +1,14 @@
 // Products of heads, one after the other: each is a whole product on all threads.
+#include "tandem/device/cpu/fp8.h"
 #include "tandem/device/cpu/kernels.h"
 
 namespace tandem::cpu {
 
 void run(const HeadLinear& op, int threads) {
+  static thread_local Scratch scratch;
   for (int64_t head = 0; head < op.heads(); ++head) {
     const Tensor x = op.x.slice_cols(op.x_columns.of(head));
-    const Tensor weight = op.weight.slice_rows(op.weight_rows.of(head));
+    const Tensor weight = widened(op.weight.slice_rows(op.weight_rows.of(head)), scratch, threads);
     const Tensor y = op.y.slice_cols(op.y_columns.of(head));
     if (op.transposed)
       run(LinearInputGradient{.dy = x, .weight = weight, .dx = y}, threads);
