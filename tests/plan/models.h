@@ -76,6 +76,7 @@ inline std::vector<std::string> many_plans() {
           "ma:attention=4,experts=2,batch=2,sequence=2",
           "ma:attention=2,experts=6,split=3",
           "ma:attention=2,experts=5,replicas=2,split=2",
+          "ma:attention=3,experts=2,partial=1",
           "ma:attention=1,experts=20",
           "ma:attention=3,experts=5,stages=3,copies=2"};
 }

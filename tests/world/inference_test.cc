@@ -78,6 +78,7 @@ INSTANTIATE_TEST_SUITE_P(
                                       "ma:attention=2,experts=2,stages=2,micro_batches=2",
                                       "ma:attention=2,experts=1,copies=2",
                                       "tp:ranks=2,copies=2,micro_batches=2",
+                                      "ma:attention=5,experts=3,partial=1,micro_batches=2",
                                       "ma:attention=1,experts=20"})));
 
 // Plans that split no sum: not one bit differs, in f32 and bf16, alone or among others, however the
@@ -123,7 +124,8 @@ INSTANTIATE_TEST_SUITE_P(
          "ma:attention=1,experts=1,micro_batches=2", "ma:attention=8,experts=8",
          "ma:attention=8,experts=8,sequence=2", "ma:attention=12,experts=4",
          "ma:attention=3,experts=5,micro_batches=3", "ma:attention=4,experts=3,batch=2,replicas=2",
-         "ma:attention=2,experts=2,stages=2", "ma:attention=1,experts=2,copies=2"})));
+         "ma:attention=2,experts=2,stages=2", "ma:attention=1,experts=2,copies=2",
+         "ma:attention=4,experts=3,partial=1,micro_batches=2", "ep:ranks=3,partial=1"})));
 
 }  // namespace
 }  // namespace tandem::test

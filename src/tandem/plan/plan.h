@@ -55,6 +55,9 @@ struct Plan {
   std::string name;
   int copies = 1;         // replicas of everything, each with its own sequences
   int micro_batches = 1;  // in flight at once; one number, since rows pass whole through all stages
+  // Inference: an expert rank starts on the rows of the first attention rank it hears from, and
+  // answers each on its own; else it waits for all, and reads its weights once.
+  bool partial_batches = false;
   std::vector<Stage> stages;  // ranks are numbered from 0 within a copy
 
   int ranks_per_copy() const;

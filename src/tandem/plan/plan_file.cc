@@ -117,6 +117,7 @@ std::string plan_yaml(const Plan& plan) {
   out << YAML::Key << "name" << YAML::Value << plan.name;
   out << YAML::Key << "copies" << YAML::Value << plan.copies;
   out << YAML::Key << "micro_batches" << YAML::Value << plan.micro_batches;
+  if (plan.partial_batches) out << YAML::Key << "partial_batches" << YAML::Value << true;
   out << YAML::Key << "stages" << YAML::Value << YAML::BeginSeq;
   for (const Stage& stage : plan.stages) emit_stage(out, stage);
   out << YAML::EndSeq << YAML::EndMap;
@@ -125,10 +126,11 @@ std::string plan_yaml(const Plan& plan) {
 
 Plan parse_plan(const std::string& yaml, const std::string& where) {
   const YamlMap reader(parse_yaml(yaml, where), where,
-                       {"name", "copies", "micro_batches", "stages"});
+                       {"name", "copies", "micro_batches", "partial_batches", "stages"});
   Plan plan{.name = reader.get<std::string>("name", where),
             .copies = reader.get<int>("copies", 1),
-            .micro_batches = reader.get<int>("micro_batches", 1)};
+            .micro_batches = reader.get<int>("micro_batches", 1),
+            .partial_batches = reader.get<bool>("partial_batches", false)};
   const YAML::Node stages = reader.list("stages");
   for (size_t s = 0; s < stages.size(); ++s)
     plan.stages.push_back(parse_stage(stages[s], fmt::format("{}, stage {}", where, s)));

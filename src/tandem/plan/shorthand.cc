@@ -71,7 +71,8 @@ const std::map<std::string, std::set<std::string>>& strategies() {
         {"ep", {"ranks", "sequence", "batch", "stages", "replicas", "split"}},
         {"ma",
          {"attention", "experts", "sequence", "batch", "stages", "replicas", "split", "mixed"}}};
-    for (auto& [name, options] : table) options.insert({"micro_batches", "copies", "exchange"});
+    for (auto& [name, options] : table)
+      options.insert({"micro_batches", "copies", "exchange", "partial"});
     return table;
   }();
   return known;
@@ -203,6 +204,7 @@ Plan plan_from_shorthand(const std::string& text, const ModelConfig& model) {
   plan.name = text;
   plan.copies = options.number("copies", 1);
   plan.micro_batches = options.number("micro_batches", 1);
+  plan.partial_batches = options.number("partial", 0, 0) != 0;
   validate(plan, model);
   return plan;
 }

@@ -3,6 +3,10 @@
 namespace tandem {
 namespace {
 
+std::span<const Tensor> part_of(const std::vector<Tensor>& all, const Interval& part) {
+  return std::span(all).subspan(part.begin, part.size());
+}
+
 // Attention ranks (grid indices) that send rows of this micro-batch to this rank.
 void find_sources(Rank& rank, const Pass& pass, std::vector<int>& sources) {
   const Stage& stage = rank.stage();
@@ -14,46 +18,51 @@ void find_sources(Rank& rank, const Pass& pass, std::vector<int>& sources) {
   }
 }
 
-// Joins the pairs of all sources, each sorted by expert, to one list sorted by expert, then source.
-void sort_pairs(Rank& rank, const ExpertParameters& w, ExpertActivations& a) {
+// Joins the pairs of some sources, each sorted by expert, to one list sorted by expert, then
+// source.
+void sort_pairs(Rank& rank, const ExpertParameters& w, ExpertActivations& a,
+                const Interval& sources) {
   a.in.clear(), a.out.clear(), a.keys.clear();
   a.offsets.assign(1, 0);
   std::vector<int64_t>& next = rank.scratch_cursors;
   next.assign(a.pairs.size(), 0);
   for (const int32_t expert : w.experts) {
-    for (size_t s = 0; s < a.pairs.size(); ++s) {
+    for (int64_t s = sources.begin; s < sources.end; ++s) {
       const auto pairs = rank.device.integers(a.pairs[s]);
       for (; next[s] < a.pairs[s].rows; ++next[s]) {
         const int32_t* pair = &pairs[next[s] * Dispatch::pair_words];
         if (pair[1] != expert) break;
-        a.in.push_back({static_cast<int32_t>(s), pair[0]});
-        a.out.push_back({static_cast<int32_t>(s), static_cast<int32_t>(next[s])});
+        const auto source = static_cast<int32_t>(s - sources.begin);
+        a.in.push_back({source, pair[0]});
+        a.out.push_back({source, static_cast<int32_t>(next[s])});
         a.keys.push_back(mix(token_key(pair[2], pair[3]), static_cast<uint64_t>(expert)));
       }
     }
     a.offsets.push_back(static_cast<int32_t>(a.in.size()));
   }
-  for (size_t s = 0; s < a.pairs.size(); ++s)
+  for (int64_t s = sources.begin; s < sources.end; ++s)
     TANDEM_CHECK(next[s] == a.pairs[s].rows, "rank {} was sent a row for an expert it has not",
                  rank.endpoint.self());
 }
 
-Array<Tensor> rows_for_pairs(Rank& rank, const Track& on, const ExpertActivations& a) {
+// A row for each pair of some sources, in their order.
+Array<Tensor> rows_for_pairs(Rank& rank, const Track& on, const ExpertActivations& a,
+                             const Interval& sources) {
   Array<Tensor> tensors(&rank.frames());
-  for (const Tensor& pairs : a.pairs)
+  for (const Tensor& pairs : part_of(a.pairs, sources))
     tensors.push_back(on.allocate(pairs.rows, rank.model.hidden_size, rank.dtype()));
   return tensors;
 }
 
 void run_experts(Rank& rank, const Track& on, const ExpertParameters& w, ExpertActivations& a,
-                 bool keep, std::span<const Tensor> out) {
+                 bool keep, std::span<const Tensor> rows, std::span<const Tensor> out) {
   if (a.in.empty()) return;
   const auto pairs = static_cast<int64_t>(a.in.size());
   int64_t features = 0;
   for (const ExpertMatrices& matrices : w.matrices) features = std::max(features, matrices.up.rows);
   a.up = keep ? on.allocate(pairs, features, rank.dtype()) : Tensor{};
   a.gate = keep && w.matrices[0].gate ? on.allocate(pairs, features, rank.dtype()) : Tensor{};
-  on.run(Experts{.in = {.sources = a.rows, .rows = a.in},
+  on.run(Experts{.in = {.sources = rows, .rows = a.in},
                  .out = {.sources = out, .rows = a.out},
                  .offsets = a.offsets,
                  .weights = w.matrices,
@@ -64,31 +73,41 @@ void run_experts(Rank& rank, const Track& on, const ExpertParameters& w, ExpertA
                                          on.layer, a.keys)});
 }
 
+// The rows of some sources together: receives them, runs the experts, answers.
+Task<> serve_sources(Rank& rank, const Track& on, ExpertActivations& a, Interval sources) {
+  const ExpertParameters& w = rank.weights.layer(on.layer).experts;
+  const auto peer = [&](int64_t s) {
+    return rank.global_rank(rank.stage().attention.ranks[a.sources[s]]);
+  };
+  for (int64_t s = sources.begin; s < sources.end; ++s) {
+    Message message = co_await rank.endpoint.receive(peer(s), tag_of(on, MessageKind::dispatch));
+    a.rows[s] = std::move(message.parts[0]);
+    a.pairs[s] = std::move(message.parts[1]);
+  }
+  sort_pairs(rank, w, a, sources);
+  const Array<Tensor> out = rows_for_pairs(rank, on, a, sources);
+  const bool keep = rank.keeps && !rank.command.training.checkpoint_activations;
+  run_experts(rank, on, w, a, keep, part_of(a.rows, sources), out);
+  for (int64_t s = sources.begin; s < sources.end; ++s) {
+    const Tensor& result = out[s - sources.begin];
+    if (result.empty()) continue;
+    Message message;
+    message.parts[0] = result;
+    rank.endpoint.send(peer(s), tag_of(on, MessageKind::combine), std::move(message));
+  }
+}
+
 }  // namespace
 
 Task<> expert_layer(Rank& rank, Pass& pass, Track& on, ExpertActivations& a) {
-  const ExpertParameters& w = rank.weights.layer(on.layer).experts;
-  const Tag in_tag = tag_of(on, MessageKind::dispatch);
-  const Tag out_tag = tag_of(on, MessageKind::combine);
   find_sources(rank, pass, a.sources);
-  a.rows.clear(), a.pairs.clear();
-  for (const int source : a.sources) {
-    const int peer = rank.global_rank(rank.stage().attention.ranks[source]);
-    Message message = co_await rank.endpoint.receive(peer, in_tag);
-    a.rows.push_back(std::move(message.parts[0]));
-    a.pairs.push_back(std::move(message.parts[1]));
-  }
-  sort_pairs(rank, w, a);
-  const Array<Tensor> out = rows_for_pairs(rank, on, a);
-  const bool keep = rank.keeps && !rank.command.training.checkpoint_activations;
-  run_experts(rank, on, w, a, keep, out);
-  for (size_t s = 0; s < a.sources.size(); ++s) {
-    if (out[s].empty()) continue;
-    Message message;
-    message.parts[0] = out[s];
-    rank.endpoint.send(rank.global_rank(rank.stage().attention.ranks[a.sources[s]]), out_tag,
-                       std::move(message));
-  }
+  const auto count = static_cast<int64_t>(a.sources.size());
+  a.rows.assign(count, {}), a.pairs.assign(count, {});
+  if (!rank.plan.partial_batches || rank.keeps)
+    co_return co_await serve_sources(rank, on, a, {0, count});
+  Array<Task<>> each(&rank.frames());
+  for (int64_t s = 0; s < count; ++s) each.push_back(serve_sources(rank, on, a, {s, s + 1}));
+  co_await rank.endpoint.together(each);
 }
 
 Task<> expert_layer_backward(Rank& rank, Pass& pass, Track& on, ExpertActivations& a) {
@@ -103,11 +122,12 @@ Task<> expert_layer_backward(Rank& rank, Pass& pass, Track& on, ExpertActivation
     Message message = co_await rank.endpoint.receive(peer, in_tag);
     dy[s] = std::move(message.parts[0]);
   }
-  const Array<Tensor> dx = rows_for_pairs(rank, on, a);
+  const Interval all{0, static_cast<int64_t>(a.sources.size())};
+  const Array<Tensor> dx = rows_for_pairs(rank, on, a, all);
   Turnstile& gate = rank.expert_gates[on.layer - rank.stage().layers.begin];
   co_await gate.wait(pass.turn);
   if (!a.in.empty()) {
-    if (!a.up) run_experts(rank, on, w, a, true, dx);  // dx is written over below
+    if (!a.up) run_experts(rank, on, w, a, true, a.rows, dx);  // dx is written over below
     on.run(ExpertsBackward{.in = {.sources = a.rows, .rows = a.in},
                            .dy = {.sources = dy, .rows = a.out},
                            .dx = {.sources = dx, .rows = a.out},
