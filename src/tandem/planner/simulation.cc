@@ -42,6 +42,9 @@ class Simulation {
     result.spans = engine_.spans();
     result.metrics = compute_metrics(result.spans, window);
     for (size_t rank = 0; rank < result.spans.size(); ++rank) add_rank(rank, window, result);
+    add_peaks(window.seconds(), result);
+    result.layers = static_cast<size_t>(engine_.model().layers);
+    result.expert_tokens = engine_.expert_tokens();
     for (const CommunicationUse& use : result.metrics.communication)
       result.messages += use.messages, result.message_bytes += static_cast<int64_t>(use.bytes);
     result.events = world_->hub().events();
@@ -86,6 +89,20 @@ class Simulation {
     (own.attention ? result.energy.attention_joules : result.energy.expert_joules) += joules;
   }
 
+  // What all devices could have done in that time.
+  void add_peaks(double seconds, Prediction& result) const {
+    Cost peak;
+    for (int rank = 0; rank < engine_.plan().ranks(); ++rank) {
+      const DeviceType& type = world_->type_of(rank);
+      peak += {peak_flops_per_second(type, dtype_name(settings_.dtype)) * seconds,
+               type.memory_bytes_per_second * seconds};
+      result.idle_watts += type.idle_watts;
+      result.price_per_hour += type.price_per_hour;
+    }
+    result.flops_share = result.metrics.compute.flops / peak.flops;
+    result.bandwidth_share = result.metrics.compute.bytes / peak.bytes;
+  }
+
   void add_memory(Prediction& result) {
     int64_t most = -1;
     for (int rank = 0; rank < engine_.plan().ranks(); ++rank) {
@@ -100,6 +117,7 @@ class Simulation {
       const int64_t activations = std::max<int64_t>(0, peak - cache - optimizer - gradients);
       if (weights + peak <= most) continue;
       most = weights + peak;
+      result.memory_limit_bytes = world_->type_of(rank).memory_bytes;
       result.memory_bytes = {{"parameters", weights},
                              {"kv_cache", cache},
                              {"optimizer", optimizer},

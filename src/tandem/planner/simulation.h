@@ -25,9 +25,21 @@ struct Prediction {
   Metrics metrics;
   Energy energy;                                // of a step
   std::map<std::string, int64_t> memory_bytes;  // of the fullest rank, by component
+  double memory_limit_bytes = 0;                // of its device
+  double idle_watts = 0, price_per_hour = 0;    // of all ranks' devices
+  double bandwidth_share = 0, flops_share = 0;  // of all ranks' peaks, over the last step
+  size_t layers = 0;
+  std::vector<int64_t> expert_tokens;  // [layers, experts], of all steps
   std::vector<RankSpans> spans;                 // of the last step
   int64_t events = 0, messages = 0, message_bytes = 0;
 
+  int ranks() const { return static_cast<int>(spans.size()); }
+  double joules_per_token(const Workload& work) const {
+    return energy.joules() / static_cast<double>(work.tokens());
+  }
+  double price_per_million_tokens(const Workload& work) const {
+    return price_per_hour / 3600 / tokens_per_second(work) * 1e6;
+  }
   double tokens_per_second(const Workload& work) const {
     return static_cast<double>(work.tokens()) / step_seconds;
   }
