@@ -33,8 +33,8 @@ TEST(Judge, TellsDirectionAndImpossibility) {
   EXPECT_EQ(of(4, false).reason, "the other way round here");
   // What no run can be is said before the direction.
   EXPECT_EQ(of(1.5, true).verdict, Verdict::not_reproducible);
-  EXPECT_EQ(of(1.5, true).reason, "below 2 ms: the plan's floor");
-  EXPECT_EQ(of(9, true).reason, "above 8 ms: the plan's floor");
+  EXPECT_EQ(of(1.5, true).reason, "below 2.00 ms: the plan's floor");
+  EXPECT_EQ(of(9, true).reason, "above 8.00 ms: the plan's floor");
 }
 
 TEST(Judge, TakesBounds) {

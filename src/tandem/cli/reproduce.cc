@@ -29,10 +29,8 @@ std::string claimed_text(const Finding& f) {
 
 std::string ours_text(const Finding& f) {
   if (!f.ours) return "-";
-  const std::string number = fmt::format("{:.3g}", *f.ours);
-  // Three digits, and no exponent where there are more of them.
-  const std::string plain = number.find('e') == std::string::npos ? number : fmt::format("{:.0f}", *f.ours);
-  return with_unit(f.interval ? fmt::format("{} +- {:.2g}", plain, *f.interval) : plain, f.unit);
+  const std::string number = format_number(*f.ours);
+  return with_unit(f.interval ? fmt::format("{} +- {:.2g}", number, *f.interval) : number, f.unit);
 }
 
 std::string verdict_text(const Finding& f) {
@@ -121,7 +119,7 @@ std::vector<const ClaimTable*> tables_in(const Publication& publication,
 
 void print(const Publication& publication, const std::vector<Finding>& findings) {
   const ReadingLetters readings(findings);
-  fmt::print("{}\nreproduced: within {}\n\n", publication.title,
+  fmt::print("{}\n{}\n\nreproduced: within {}\n", publication.title, publication.setting,
              format_share(publication.tolerance));
   for (const std::string& text : readings.texts())
     fmt::print("reading {}: {}\n", readings.letter(text), text);
@@ -184,6 +182,7 @@ void write_html(const std::string& file, const Publication& publication,
                 const std::vector<Finding>& findings) {
   const ReadingLetters readings(findings);
   HtmlReport html("Reproduction", publication.title);
+  html.paragraph(publication.setting);
   html.paragraph(summary(findings) + ".");
   Table legend({{"reading", Align::left}, {"what was run", Align::left}});
   for (const std::string& text : readings.texts()) legend.add_row({readings.letter(text), text});

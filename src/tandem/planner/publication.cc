@@ -37,10 +37,11 @@ class Parser {
   Parser(const std::string& yaml, const std::filesystem::path& file)
       : file_(file),
         map_(parse_yaml(yaml, file.string()), file.string(),
-             {"title", "tolerance", "systems", "experiment", "readings", "tables"}) {}
+             {"title", "setting", "tolerance", "systems", "experiment", "readings", "tables"}) {}
 
   Publication run() {
     result_.title = map_.get<std::string>("title");
+    result_.setting = map_.get<std::string>("setting", "");
     if (map_.has("tolerance")) result_.tolerance = map_.positive("tolerance");
     for (const auto& entry : map_.field("systems"))
       result_.systems[entry.first.as<std::string>()] = entry.second.as<std::string>();

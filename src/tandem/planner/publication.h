@@ -64,7 +64,7 @@ struct ClaimTable {
 };
 
 struct Publication {
-  std::string title;
+  std::string title, setting;
   double tolerance = 0.1;  // relative; what counts as reproduced
   std::map<std::string, std::string> systems;  // names in print
   std::map<std::string, Reading> readings;

@@ -81,8 +81,8 @@ class Reproduction {
         if (row.settled())
           add_settled(*table, row);
         else
-          for (const std::string& reading : row.readings)
-            add(*table, row, publication_.readings.at(reading));
+          for (size_t reading = 0; reading < row.readings.size(); ++reading)
+            add(*table, row, reading);
       }
     return std::move(findings_);
   }
@@ -153,12 +153,29 @@ class Reproduction {
     return measured;
   }
 
-  void add(const ClaimTable& table, const Row& row, const Reading& reading) {
+  const Reading& reading_of(const Row& row, size_t reading) const {
+    return publication_.readings.at(row.readings[reading]);
+  }
+
+  // An earlier reading of the row that runs the same for this subject has said it all.
+  bool said_before(const Row& row, size_t reading, const Subject& subject) const {
+    const auto same = [&](size_t other, const std::string& system) {
+      return system.empty() || reading_of(row, reading).systems.at(system) ==
+                                   reading_of(row, other).systems.at(system);
+    };
+    for (size_t other = 0; other < reading; ++other)
+      if (same(other, subject.system) && same(other, subject.against)) return true;
+    return false;
+  }
+
+  void add(const ClaimTable& table, const Row& row, size_t number) {
+    const Reading& reading = reading_of(row, number);
     std::vector<Measured> all;
     for (const ClaimedValue& claimed : row.values)
       all.push_back(measure(row, reading, claimed.subject));
     for (size_t i = 0; i < all.size(); ++i) {
       const ClaimedValue& claimed = row.values[i];
+      if (said_before(row, number, claimed.subject)) continue;
       Finding finding = start(table, row, claimed);
       finding.reading = reading.text;
       finding.plan = reading.systems.at(claimed.subject.system).plan;
@@ -204,18 +221,19 @@ const char* verdict_name(Verdict verdict) {
 Judgement judge(const ClaimedValue& claimed, const Figure& ours, const std::string& unit,
                 std::optional<bool> same_direction, double tolerance) {
   const double value = claimed.value;
+  const auto out_of_range = [&](const char* side, double bound) {
+    return Judgement{Verdict::not_reproducible,
+                     fmt::format("{} {:.{}f} {}: {}", side, bound, bound < 100 ? 2 : 0, unit,
+                                 ours.limit)};
+  };
   if (claimed.above || claimed.below)
     return (claimed.above ? ours.value > value : ours.value < value)
                ? Judgement{Verdict::reproduced, ""}
                : Judgement{Verdict::not_reproducible, "the other way round here"};
   if (std::abs(ours.value - value) <= tolerance * std::abs(value))
     return {Verdict::reproduced, ""};
-  if (value < ours.least)
-    return {Verdict::not_reproducible,
-            fmt::format("below {:.4g} {}: {}", ours.least, unit, ours.limit)};
-  if (value > ours.most)
-    return {Verdict::not_reproducible,
-            fmt::format("above {:.4g} {}: {}", ours.most, unit, ours.limit)};
+  if (value < ours.least) return out_of_range("below", ours.least);
+  if (value > ours.most) return out_of_range("above", ours.most);
   if (same_direction == true) return {Verdict::direction_only, ""};
   if (same_direction == false) return {Verdict::not_reproducible, "the other way round here"};
   return {Verdict::not_reproducible, "another value here"};
