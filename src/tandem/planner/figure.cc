@@ -33,10 +33,16 @@ Figure communication(const Run& run, const std::string& part) {
 }
 
 Figure memory(const Run& run, const std::string& part) {
-  double sum = 0;
-  for (const auto& [component, bytes] : run.p.memory_bytes)
-    if (part == "all" || component == part) sum += static_cast<double>(bytes);
-  return {.value = sum, .most = run.p.memory_limit_bytes, .limit = "memory of the device"};
+  const Memory& m = run.p.fullest();
+  const int64_t bytes = part == "all"           ? m.all()
+                        : part == "parameters"  ? m.parameters
+                        : part == "kv_cache"    ? m.kv_cache
+                        : part == "activations" ? m.activations
+                        : part == "gradients"   ? m.gradients
+                                                : m.optimizer;
+  return {.value = static_cast<double>(bytes),
+          .most = m.limit_bytes,
+          .limit = "memory of the device"};
 }
 
 // Of the experts of a layer, the mean over layers.
