@@ -63,6 +63,10 @@ sed '/nic:/d' "$cluster" >"$work/apart.yaml"
 refuses "no route to the others" $simulate --cluster "$work/apart.yaml"
 refuses "no plan makes a step" plan --model "$tiny" --cluster "$cluster" --batch 16 --context 8 \
   --tpot-limit 1e-9
+refuses "$work/none.yaml" reproduce "$work/none.yaml"
+refuses "no table 9.9" reproduce "$2/configs/papers/ma-separation.yaml" --table 9.9
+sed 's/metric: step_seconds/metric: seconds/' "$2/configs/papers/ma-separation.yaml" >"$work/papers.yaml"
+refuses "no metric 'seconds'" reproduce "$work/papers.yaml"
 refuses "--x" sweep --model "$tiny" --cluster "$cluster" --x context --y batch=1..2
 echo "1,2,-3" >"$work/loads.csv"
 refuses "expert 2: a load of -3" place --loads "$work/loads.csv" --ranks 1

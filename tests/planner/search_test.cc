@@ -75,11 +75,11 @@ TEST(Search, SaysWhatDoesNotFit) {
 }
 
 TEST(Search, KeepsTheLimit) {
-  SearchSettings settings{.tpot_limit_seconds = 4.6e-3};
+  SearchSettings settings{.limit_seconds = 4.6e-3};
   const SearchResult result =
       search(paper_model(), paper_cluster(), {.sequences = 384, .context_tokens = 1024}, settings);
   for (const Candidate& c : result.ranked) EXPECT_LE(c.seconds(), 4.6e-3) << c.plan;
-  settings.tpot_limit_seconds = 1e-6;
+  settings.limit_seconds = 1e-6;
   EXPECT_THROW(
       search(paper_model(), paper_cluster(), {.sequences = 384, .context_tokens = 1024}, settings),
       InputError);

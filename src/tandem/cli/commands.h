@@ -17,5 +17,6 @@ void add_place(CLI::App& app);
 void add_calibrate(CLI::App& app);
 void add_sweep(CLI::App& app);
 void add_plan(CLI::App& app);
+void add_reproduce(CLI::App& app);
 
 }  // namespace tandem::cli

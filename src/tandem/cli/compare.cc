@@ -75,7 +75,7 @@ nlohmann::json result_json(const PlanResult& r, const ModelConfig& model) {
           {"prefill_tokens_per_second", r.prefill_tokens_per_second()},
           {"utilization_attention", r.decode.attention.utilisation},
           {"utilization_experts", r.decode.expert.utilisation},
-          {"communication_share", r.communication_share},
+          {"communication_share", r.decode.communication_share},
           {"memory_bytes_per_rank", totals},
           {"same_tokens", r.same_tokens},
           {"max_relative_error", r.max_relative_error},

@@ -51,18 +51,6 @@ RankBytes bytes_of(Engine& engine) {
   return bytes;
 }
 
-// Messages of all kinds taken as one, so that time counts once where several are under way.
-double communication_share_of(std::vector<RankSpans> ranks, const TimeWindow& window) {
-  for (RankSpans& rank : ranks) {
-    std::erase_if(rank.spans, [](const Span& span) {
-      return span.kind == MessageKind::none || span.kind == MessageKind::control;
-    });
-    for (Span& span : rank.spans) span.kind = MessageKind::attention;
-  }
-  const Metrics metrics = compute_metrics(ranks, window);
-  return metrics.communication.empty() ? 0 : metrics.communication.front().share;
-}
-
 void keep_window(std::vector<RankSpans>& ranks, const TimeWindow& window) {
   for (RankSpans& rank : ranks)
     std::erase_if(rank.spans, [&](const Span& span) {
@@ -146,7 +134,6 @@ void Comparison::measure_speed(Engine& engine, PlanResult& result) const {
   result.step_spans = engine.spans();
   const TimeWindow decode{step_ends.front(), step_ends.back()};
   result.decode = compute_metrics(result.step_spans, decode);
-  result.communication_share = communication_share_of(result.step_spans, decode);
   const size_t shown = std::min(timeline_steps, step_ends.size() - 1);
   const size_t first = (step_ends.size() - 1 - shown) / 2;
   result.step_window = {step_ends[first], step_ends[first + shown]};

@@ -23,9 +23,6 @@ struct PlanResult {
   std::vector<std::string> roles;  // of each rank
   GenerateTimes times;
   Metrics decode;  // over the decode steps alone
-  // Of rank time in decode, with a message under way or waited for; commands of the controller are
-  // not counted.
-  double communication_share = 0;
   RankBytes bytes;
   bool same_tokens = true;
   double max_relative_error = 0;       // of the logits, against the reference

@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   add_sweep(app);
   add_place(app);
   add_calibrate(app);
+  add_reproduce(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

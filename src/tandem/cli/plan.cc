@@ -86,10 +86,9 @@ void add_plan(CLI::App& app) {
   CLI::App* command = app.add_subcommand("plan", "Find the best plan for a workload on a cluster");
   const auto o = std::make_shared<PlanOptions>();
   o->work.add(*command);
-  command->add_option("--tpot-limit", o->settings.tpot_limit_seconds,
+  command->add_option("--tpot-limit", o->settings.limit_seconds,
                       "Seconds a step may take; slower plans are left out");
-  command->add_option("--simulate", o->settings.simulated, "Candidates that the simulator settles")
-      ->capture_default_str();
+  command->add_option("--simulate", o->settings.simulated, "Candidates that the simulator settles (default: by the number of devices)");
   command->add_option("--show", o->shown, "Lines of the table")->capture_default_str();
   command->add_option("--output", o->output, "Write the best plan here (YAML)");
   command->callback([o] { run(*o); });

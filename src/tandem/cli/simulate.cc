@@ -8,6 +8,7 @@
 #include "tandem/cli/work_options.h"
 #include "tandem/report/format.h"
 #include "tandem/report/table.h"
+#include "tandem/trace/perfetto.h"
 
 namespace tandem::cli {
 namespace {
@@ -15,29 +16,43 @@ namespace {
 struct SimulateOptions {
   WorkOptions work;
   std::string plan = "single";
+  std::string trace_file;
   SimulationSettings settings;
 };
 
-nlohmann::json prediction_json(const Prediction& p, const Workload& work, double wall_seconds) {
+nlohmann::json memory_json(const Memory& m) {
+  return {{"parameters", m.parameters},
+          {"kv_cache", m.kv_cache},
+          {"activations", m.activations},
+          {"gradients", m.gradients},
+          {"optimizer", m.optimizer}};
+}
+
+nlohmann::json prediction_json(const Prediction& p, const WorkOptions::Read& read,
+                               double wall_seconds) {
+  const Workload& work = read.work;
   auto communication = nlohmann::json::object();
   for (const CommunicationUse& use : p.metrics.communication)
     if (use.kind != MessageKind::control)
       communication[std::string(message_kind_name(use.kind))] = use.share;
-  return {{step_key(work), p.step_seconds},
+  nlohmann::json json{
+          {step_key(work), p.step_seconds},
           {"tokens_per_second", p.tokens_per_second(work)},
           {"utilization_attention", p.metrics.attention.utilisation},
           {"utilization_experts", p.metrics.expert.utilisation},
           {"communication_share", communication},
-          {"memory_bytes", p.memory_bytes},
-          {"energy_joules_per_token", p.energy.joules() / static_cast<double>(work.tokens())},
+          {"memory_bytes", memory_json(p.fullest())},
           {"messages", p.messages},
           {"message_bytes", p.message_bytes},
           {"events", p.events},
           {"wall_seconds", wall_seconds},
           {"floor_seconds", p.floor_seconds}};
+  json.update(footprint_json(p, read));
+  return json;
 }
 
-void print(const Prediction& p, const Workload& work) {
+void print(const Prediction& p, const WorkOptions::Read& read) {
+  const Workload& work = read.work;
   Table table({{"figure", Align::left}, {"value"}});
   table.add_row({work.kind == WorkKind::decode ? "time per output token" : "step",
                  format_seconds(p.step_seconds)});
@@ -49,10 +64,18 @@ void print(const Prediction& p, const Workload& work) {
     if (use.kind != MessageKind::control)
       table.add_row({fmt::format("{} messages under way", message_kind_name(use.kind)),
                      format_share(use.share)});
-  for (const auto& [component, bytes] : p.memory_bytes)
-    table.add_row({component + ", fullest rank", format_bytes(static_cast<double>(bytes))});
-  table.add_row({"energy a token",
-                 fmt::format("{:.3g} J", p.energy.joules() / static_cast<double>(work.tokens()))});
+  const auto bytes = [&](const char* component, int64_t count) {
+    if (count > 0)
+      table.add_row({fmt::format("{}, fullest rank", component),
+                     format_bytes(static_cast<double>(count))});
+  };
+  const Memory& memory = p.fullest();
+  bytes("parameters", memory.parameters);
+  bytes("K/V cache", memory.kv_cache);
+  bytes("activations", memory.activations);
+  bytes("gradients", memory.gradients);
+  bytes("optimizer", memory.optimizer);
+  table.add_row({"a token costs", footprint_text(p, read)});
   fmt::print("{}", table.text());
 }
 
@@ -63,8 +86,13 @@ void run(SimulateOptions& o) {
   const Plan plan = make_plan(o.plan, read.model);
   const double start = wall_seconds();
   const Prediction prediction = simulate(read.model, plan, read.cluster, read.work, o.settings);
-  print(prediction, read.work);
-  write_json(o.work.json_file, prediction_json(prediction, read.work, wall_seconds() - start));
+  print(prediction, read);
+  if (!prediction.fits())
+    fmt::print(stderr, "does not fit: the fullest rank needs {}, its device has {}\n",
+               format_bytes(static_cast<double>(prediction.fullest().all())),
+               format_bytes(prediction.fullest().limit_bytes));
+  write_json(o.work.json_file, prediction_json(prediction, read, wall_seconds() - start));
+  if (!o.trace_file.empty()) write_perfetto(o.trace_file, prediction.spans);
 }
 
 }  // namespace
@@ -75,6 +103,7 @@ void add_simulate(CLI::App& app) {
   o->work.add(*command);
   command->add_option("--plan", o->plan, "Plan file or shorthand")->capture_default_str();
   command->add_option("--steps", o->settings.steps, "Steps to average")->capture_default_str();
+  command->add_option("--trace", o->trace_file, "Write the spans of the last step (Perfetto)");
   command
       ->add_option("--routing", o->settings.routing,
                    "uniform | zipf:A | a file of `generate --record-routing`")

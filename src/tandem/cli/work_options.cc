@@ -1,5 +1,9 @@
 #include "tandem/cli/work_options.h"
 
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
 #include "tandem/model/checkpoint_files.h"
 
 namespace tandem::cli {
@@ -21,6 +25,8 @@ void WorkOptions::add(CLI::App& command) {
       .add_option("--dtype", dtype,
                   "Of the weights: f32, bf16 or fp8 (attention and experts; the rest bf16)")
       ->capture_default_str();
+  command.add_option("--grid-g-per-kwh", grid_grams_per_kwh, "CO2 of the grid: grams a kWh")
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--seed", seed, "Seed of the routing")->capture_default_str();
   command.add_option("--json", json_file, "Write the results here (docs/json.md)");
 }
@@ -36,12 +42,40 @@ WorkOptions::Read WorkOptions::read() const {
   Read read{.model = ModelFiles(model).config(),
             .cluster = read_cluster(cluster),
             .work = work,
-            .dtype = parse_dtype(dtype)};
+            .dtype = parse_dtype(dtype),
+            .grid_grams_per_kwh = grid_grams_per_kwh};
   read.work.kind = train ? WorkKind::train : prefill ? WorkKind::prefill : WorkKind::decode;
   if (work.context_tokens > read.model.max_positions)
     throw InputError("--context {}: the model has {} positions", work.context_tokens,
                      read.model.max_positions);
   return read;
+}
+
+namespace {
+
+constexpr double joules_per_kwh = 3.6e6;
+
+double co2_grams_per_token(const Prediction& p, const WorkOptions::Read& read) {
+  return p.joules_per_token(read.work) / joules_per_kwh * read.grid_grams_per_kwh;
+}
+
+}  // namespace
+
+nlohmann::json footprint_json(const Prediction& p, const WorkOptions::Read& read) {
+  nlohmann::json json{{"energy_joules_per_token", p.joules_per_token(read.work)}};
+  if (read.grid_grams_per_kwh > 0) json["co2_grams_per_token"] = co2_grams_per_token(p, read);
+  if (p.price_per_hour > 0)
+    json["price_per_million_tokens"] = p.price_per_million_tokens(read.work);
+  return json;
+}
+
+std::string footprint_text(const Prediction& p, const WorkOptions::Read& read) {
+  std::string text = fmt::format("{:.3g} J", p.joules_per_token(read.work));
+  if (read.grid_grams_per_kwh > 0)
+    text += fmt::format(", {:.3g} mg CO2", 1e3 * co2_grams_per_token(p, read));
+  if (p.price_per_hour > 0)
+    text += fmt::format(", {:.3g} a million", p.price_per_million_tokens(read.work));
+  return text;
 }
 
 const char* step_key(const Workload& work) {

@@ -3,7 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
 
 #include "tandem/plan/shorthand.h"
 
@@ -18,6 +23,9 @@ std::vector<int> divisors(int number) {
     if (number % d == 0) all.push_back(d);
   return all;
 }
+
+// On many ranks sixteen ratios are looked at first.
+int attention_step(int ranks) { return ranks > 32 ? ranks / 16 : 1; }
 
 class Candidates {
  public:
@@ -57,7 +65,8 @@ class Candidates {
   }
 
   void separated(int ranks, const std::string& suffix) {
-    for (int attention = 1; attention < ranks; ++attention)
+    for (int attention = attention_step(ranks); attention < ranks;
+         attention += attention_step(ranks))
       for (const int batch : divisors(attention))
         for (const int sequence : divisors(attention / batch)) {
           if (sequence > 2 || attention / batch / sequence > model_.heads) continue;
@@ -94,11 +103,17 @@ class Candidates {
   std::vector<std::string> plans_;
 };
 
+// "ep:ranks=8" of "ep:ranks=8,micro_batches=2".
+std::string without_micro_batches(const std::string& plan) {
+  const size_t at = plan.find("micro_batches=");
+  return at == std::string::npos ? plan : plan.substr(0, at - 1);
+}
+
 // The best guesses, and the best few of every kind, so that no strategy is judged by a guess alone.
 std::vector<size_t> worth_simulating(const std::vector<Candidate>& all, int count) {
   std::vector<size_t> chosen;
   std::map<std::string, int> of_kind;
-  const int each = std::max(2, count / 6);
+  const int each = std::max(1, count / 6);
   for (size_t i = 0; i < all.size(); ++i)
     if (of_kind[all[i].kind]++ < each) chosen.push_back(i);
   for (size_t i = 0; i < all.size() && std::ssize(chosen) < count; ++i)
@@ -106,63 +121,187 @@ std::vector<size_t> worth_simulating(const std::vector<Candidate>& all, int coun
   return chosen;
 }
 
+class Search {
+ public:
+  Search(const ModelConfig& model, const Cluster& cluster, const Workload& work,
+         const SearchSettings& settings)
+      : model_(model), cluster_(cluster), work_(work), settings_(settings) {}
+
+  SearchResult run(const std::function<void(int, int)>& progress) {
+    guess(candidate_plans(model_, cluster_.devices()));
+    if (result_.ranked.empty())
+      throw InputError("no plan of {} fits into memory; the smallest, {}", result_.candidates,
+                       result_.smallest_too_large);
+    refine();
+    simulate_best(progress);
+    keep_limit();
+    return std::move(result_);
+  }
+
+ private:
+  // Estimates what fits into memory; plans that differ in micro-batches alone follow each other, and
+  // need the same.
+  void guess(const std::vector<std::string>& texts) {
+    std::string built;
+    std::optional<Plan> plan;
+    bool fits = true;
+    for (const std::string& text : texts) {
+      const std::string base = without_micro_batches(text);
+      if (base != built) {
+        built = base;
+        plan.reset();
+        fits = true;
+        try {
+          plan = plan_from_shorthand(base, model_);
+        } catch (const InputError&) {
+          // Does not fit this model's heads or experts.
+        }
+      }
+      if (!plan) continue;
+      if (!fits) {
+        ++result_.candidates, ++result_.too_large;
+        continue;
+      }
+      plan->micro_batches =
+          base == text ? 1 : std::atoi(text.c_str() + text.find("micro_batches=") + 14);
+      const Estimate e = estimate(model_, *plan, cluster_, work_, settings_.dtype);
+      fits = e.fits();
+      take(text, e);
+    }
+    std::ranges::stable_sort(result_.ranked, {},
+                             [](const Candidate& c) { return c.estimate.step_seconds; });
+  }
+
+  void take(const std::string& text, const Estimate& e) {
+    ++result_.candidates;
+    if (e.fits()) {
+      result_.ranked.push_back({.plan = text, .kind = text.substr(0, text.find(':')), .estimate = e});
+      return;
+    }
+    ++result_.too_large;
+    if (least_needed_ > 0 && e.memory_bytes >= least_needed_) return;
+    least_needed_ = e.memory_bytes;
+    result_.smallest_too_large = fmt::format("{}: needs {:.1f} GB on a device of {:.1f} GB", text,
+                                             e.memory_bytes / 1e9, e.memory_limit_bytes / 1e9);
+  }
+
+  // Ratios between those looked at, around the best separated guesses.
+  void refine() {
+    constexpr int best = 8;
+    std::vector<std::string> around;
+    int seen = 0;
+    for (const Candidate& c : result_.ranked) {
+      if (c.kind != "ma" || seen++ == best) continue;
+      for (std::string& plan : neighbours(c.plan, cluster_.devices()))
+        if (std::ranges::find(around, plan) == around.end()) around.push_back(std::move(plan));
+      if (seen == best) break;
+    }
+    guess(around);
+  }
+
+  int simulated() const {
+    constexpr int rank_simulations = 1024, most = 64, least = 6;
+    return settings_.simulated > 0
+               ? settings_.simulated
+               : std::clamp(rank_simulations / cluster_.devices(), least, most);
+  }
+
+  // In no order; what a simulation says does not depend on the others.
+  void simulate_best(const std::function<void(int, int)>& progress) {
+    const std::vector<size_t> chosen = worth_simulating(result_.ranked, simulated());
+    std::atomic<size_t> next = 0;
+    std::mutex mutex;
+    std::exception_ptr failure;
+    int done = 0;
+    const auto work = [&] {
+      try {
+        for (size_t i = next++; i < chosen.size(); i = next++) {
+          Candidate& c = result_.ranked[chosen[i]];
+          c.prediction = simulate(
+              model_, plan_from_shorthand(c.plan, model_), cluster_, work_,
+              {.dtype = settings_.dtype, .stage_layers = settings_.stage_layers,
+               .seed = settings_.seed});
+          for (RankSpans& rank : c.prediction.spans) rank.spans = {};
+          c.simulated = true;
+          const std::lock_guard lock(mutex);
+          if (progress) progress(++done, static_cast<int>(chosen.size()));
+        }
+      } catch (...) {
+        next = chosen.size();
+        const std::lock_guard lock(mutex);
+        failure = std::current_exception();
+      }
+    };
+    {
+      std::vector<std::jthread> others;
+      for (unsigned i = 1; i < std::thread::hardware_concurrency(); ++i) others.emplace_back(work);
+      work();
+    }
+    if (failure) std::rethrow_exception(failure);
+    // What a run turned out to need beyond its weights and its cache.
+    std::erase_if(result_.ranked, [&](const Candidate& c) {
+      const bool large = c.simulated && !c.prediction.fits();
+      result_.too_large += large;
+      return large;
+    });
+    std::ranges::stable_sort(result_.ranked, {}, [](const Candidate& c) {
+      return std::pair(!c.simulated, c.seconds());
+    });
+    if (result_.ranked.empty() || !result_.ranked.front().simulated)
+      throw InputError("no plan that was simulated fits into memory with its activations");
+  }
+
+  void keep_limit() {
+    const double limit = settings_.limit_seconds;
+    if (limit <= 0) return;
+    const double fastest = result_.ranked.front().seconds();
+    std::erase_if(result_.ranked, [&](const Candidate& c) { return c.seconds() > limit; });
+    if (result_.ranked.empty())
+      throw InputError("no plan makes a step in {} s; the fastest takes {:.6f} s", limit, fastest);
+  }
+
+  const ModelConfig& model_;
+  const Cluster& cluster_;
+  const Workload& work_;
+  const SearchSettings& settings_;
+  double least_needed_ = 0;
+  SearchResult result_;
+};
+
 }  // namespace
 
 std::vector<std::string> candidate_plans(const ModelConfig& model, int ranks) {
   return Candidates(model, ranks).run();
 }
 
+std::vector<std::string> neighbours(const std::string& plan, int ranks) {
+  const auto number = [&](const std::string& key, int otherwise) {
+    const size_t at = plan.find(key);
+    return at == std::string::npos ? otherwise : std::atoi(plan.c_str() + at + key.size());
+  };
+  const int own = ranks / number("copies=", 1) / number("stages=", 1);
+  const int attention = number("attention=", 1), sequence = number("sequence=", 1);
+  const int heads = attention / sequence / number("batch=", 1);  // head groups
+  size_t behind = plan.size();  // where what does not depend on the ratio begins
+  for (const char* key : {",mixed=", ",split=", ",replicas=", ",stages=", ",copies=", ",exchange=",
+                          ",micro_batches="})
+    behind = std::min(behind, plan.find(key));
+  std::vector<std::string> plans;
+  const int step = attention_step(own);
+  for (int a = std::max(1, attention - step + 1); a < std::min(own, attention + step); ++a) {
+    if (a == attention || a % (heads * sequence) != 0) continue;
+    std::string text = fmt::format("ma:attention={},experts={}", a, own - a);
+    const int batch = a / heads / sequence;
+    if (batch > 1) text += fmt::format(",batch={}", batch);
+    if (sequence > 1) text += fmt::format(",sequence={}", sequence);
+    plans.push_back(text + plan.substr(behind));
+  }
+  return plans;
+}
+
 SearchResult search(const ModelConfig& model, const Cluster& cluster, const Workload& work,
                     const SearchSettings& settings, const std::function<void(int, int)>& progress) {
-  SearchResult result;
-  double least_needed = 0;
-  for (const std::string& text : candidate_plans(model, cluster.devices())) {
-    Candidate candidate{.plan = text, .kind = text.substr(0, text.find(':'))};
-    try {
-      candidate.estimate =
-          estimate(model, plan_from_shorthand(text, model), cluster, work, settings.dtype);
-    } catch (const InputError&) {
-      continue;  // does not fit this model's heads or experts
-    }
-    ++result.candidates;
-    const Estimate& e = candidate.estimate;
-    if (e.fits()) {
-      result.ranked.push_back(std::move(candidate));
-      continue;
-    }
-    ++result.too_large;
-    if (least_needed == 0 || e.memory_bytes < least_needed) {
-      least_needed = e.memory_bytes;
-      result.smallest_too_large = fmt::format("{}: needs {:.1f} GB on a device of {:.1f} GB", text,
-                                              e.memory_bytes / 1e9, e.memory_limit_bytes / 1e9);
-    }
-  }
-  if (result.ranked.empty())
-    throw InputError("no plan of {} fits into memory; the smallest, {}", result.candidates,
-                     result.smallest_too_large);
-  std::ranges::stable_sort(result.ranked, {},
-                           [](const Candidate& c) { return c.estimate.step_seconds; });
-  const std::vector<size_t> chosen = worth_simulating(result.ranked, settings.simulated);
-  int done = 0;
-  for (const size_t i : chosen) {
-    Candidate& c = result.ranked[i];
-    c.prediction = simulate(model, plan_from_shorthand(c.plan, model), cluster, work,
-                            {.dtype = settings.dtype, .seed = settings.seed});
-    c.prediction.spans.clear();
-    c.simulated = true;
-    if (progress) progress(++done, static_cast<int>(chosen.size()));
-  }
-  const auto too_slow = [&](const Candidate& c) {
-    return settings.tpot_limit_seconds > 0 && c.seconds() > settings.tpot_limit_seconds;
-  };
-  std::ranges::stable_sort(result.ranked, {},
-                           [](const Candidate& c) { return std::pair(!c.simulated, c.seconds()); });
-  const double fastest = result.ranked.front().seconds();
-  std::erase_if(result.ranked, too_slow);
-  if (result.ranked.empty())
-    throw InputError("no plan makes a step in {} s; the fastest takes {:.6f} s",
-                     settings.tpot_limit_seconds, fastest);
-  return result;
+  return Search(model, cluster, work, settings).run(progress);
 }
 
 }  // namespace tandem

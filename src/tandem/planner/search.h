@@ -1,5 +1,5 @@
 // The best plans for a workload on a cluster: candidates, their floors, guesses, and simulations of
-// the most promising. Used by one thread.
+// the most promising. Used by one thread; simulations run in as many as there are cores.
 #pragma once
 
 #include <functional>
@@ -12,8 +12,10 @@ namespace tandem {
 
 struct SearchSettings {
   DType dtype = DType::bf16;
-  double tpot_limit_seconds = 0;  // decode: slower plans are left out; 0: none
-  int simulated = 64;             // of all kinds together; each kind's best guesses are among them
+  double limit_seconds = 0;  // of a step; slower plans are left out; 0: none
+  int simulated = 0;         // of all kinds together, each kind's best guesses among them; 0: as
+                             // many as take about as long on any number of ranks
+  int stage_layers = 3;      // SimulationSettings::stage_layers
   uint64_t seed = 0;
 };
 
@@ -34,8 +36,12 @@ struct SearchResult {
   std::string smallest_too_large;  // "plan: needs X, device has Y", where none fits
 };
 
-// Shorthands of every plan worth a look on so many ranks.
+// Shorthands of every plan worth a look on so many ranks. On more than 32 of them, sixteen ratios
+// of attention to expert ranks are among them; neighbours() has what is in between.
 std::vector<std::string> candidate_plans(const ModelConfig& model, int ranks);
+// A separated plan with some more or fewer attention ranks: those that candidate_plans() leaves out
+// on either side of it, with as many batch shards as there are now full sets of heads.
+std::vector<std::string> neighbours(const std::string& plan, int ranks);
 
 // InputError, with the numbers, where no plan fits into memory or keeps the limit.
 SearchResult search(const ModelConfig& model, const Cluster& cluster, const Workload& work,

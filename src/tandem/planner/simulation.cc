@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tandem/cost/operation_cost.h"
+#include "tandem/planner/extrapolate.h"
 #include "tandem/runtime/optimizer.h"
 
 namespace tandem {
@@ -42,6 +43,9 @@ class Simulation {
     result.spans = engine_.spans();
     result.metrics = compute_metrics(result.spans, window);
     for (size_t rank = 0; rank < result.spans.size(); ++rank) add_rank(rank, window, result);
+    add_peaks(window.seconds(), result);
+    result.layers = static_cast<size_t>(engine_.model().layers);
+    result.expert_tokens = engine_.expert_tokens();
     for (const CommunicationUse& use : result.metrics.communication)
       result.messages += use.messages, result.message_bytes += static_cast<int64_t>(use.bytes);
     result.events = world_->hub().events();
@@ -86,25 +90,33 @@ class Simulation {
     (own.attention ? result.energy.attention_joules : result.energy.expert_joules) += joules;
   }
 
-  void add_memory(Prediction& result) {
-    int64_t most = -1;
+  // What all devices could have done in that time.
+  void add_peaks(double seconds, Prediction& result) const {
+    Cost peak;
     for (int rank = 0; rank < engine_.plan().ranks(); ++rank) {
-      const int64_t weights =
-          weight_bytes(holdings(engine_.plan(), engine_.model(), rank), settings_.dtype);
-      const Rank& one = engine_.world().rank(rank);
-      const int64_t cache = one.cache ? one.cache->bytes() : 0;
-      const int64_t optimizer = one.optimizer ? one.optimizer->bytes() : 0;
-      int64_t gradients = 0;
-      for (const auto& [region, tensor] : one.gradient_regions) gradients += tensor.bytes();
-      const int64_t peak = engine_.world().device(rank).peak_allocated_bytes();
-      const int64_t activations = std::max<int64_t>(0, peak - cache - optimizer - gradients);
-      if (weights + peak <= most) continue;
-      most = weights + peak;
-      result.memory_bytes = {{"parameters", weights},
-                             {"kv_cache", cache},
-                             {"optimizer", optimizer},
-                             {"gradients", gradients},
-                             {"activations", activations}};
+      const DeviceType& type = world_->type_of(rank);
+      peak += {peak_flops_per_second(type, dtype_name(settings_.dtype)) * seconds,
+               type.memory_bytes_per_second * seconds};
+      result.idle_watts += type.idle_watts;
+      result.price_per_hour += type.price_per_hour;
+    }
+    result.flops_share = result.metrics.compute.flops / peak.flops;
+    result.bandwidth_share = result.metrics.compute.bytes / peak.bytes;
+  }
+
+  void add_memory(Prediction& result) {
+    for (int number = 0; number < engine_.plan().ranks(); ++number) {
+      const Rank& rank = engine_.world().rank(number);
+      Memory& memory = result.memory.emplace_back();
+      memory.parameters =
+          weight_bytes(holdings(engine_.plan(), engine_.model(), number), settings_.dtype);
+      memory.kv_cache = rank.cache ? rank.cache->bytes() : 0;
+      memory.optimizer = rank.optimizer ? rank.optimizer->bytes() : 0;
+      for (const auto& [region, tensor] : rank.gradient_regions) memory.gradients += tensor.bytes();
+      memory.activations = std::max<int64_t>(
+          0, engine_.world().device(number).peak_allocated_bytes() - memory.kv_cache -
+                 memory.optimizer - memory.gradients);
+      memory.limit_bytes = world_->type_of(number).memory_bytes;
     }
   }
 
@@ -120,7 +132,16 @@ class Simulation {
 
 Prediction simulate(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
                     const Workload& work, const SimulationSettings& settings) {
-  return Simulation(model, plan, cluster, work, settings).run();
+  const auto run = [&](const ModelConfig& m, const Plan& p) {
+    return Simulation(m, p, cluster, work, settings).run();
+  };
+  const double layers = static_cast<double>(model.layers) / static_cast<double>(plan.stages.size());
+  const int most = settings.stage_layers;
+  if (most == 0 || layers <= most) return run(model, plan);
+  TANDEM_CHECK(most > 1, "{} layers say nothing about one more", most);
+  const Prediction shorter = run(shortened(model, plan, most - 1), shortened(plan, most - 1));
+  const Prediction longer = run(shortened(model, plan, most), shortened(plan, most));
+  return extrapolate(shorter, longer, layers - most);
 }
 
 }  // namespace tandem

@@ -2,6 +2,7 @@
 // that may run in different threads at once.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <string>
 
@@ -19,15 +20,42 @@ struct Energy {
   double joules() const { return attention_joules + expert_joules; }
 };
 
+// Of a rank.
+struct Memory {
+  int64_t parameters = 0, kv_cache = 0, optimizer = 0, gradients = 0;
+  int64_t activations = 0;  // with message buffers and tables
+  double limit_bytes = 0;   // of its device
+
+  int64_t all() const { return parameters + kv_cache + optimizer + gradients + activations; }
+};
+
 struct Prediction {
   double step_seconds = 0;   // mean
   double floor_seconds = 0;  // of the slowest rank, at its device's peaks: no step can be faster
   Metrics metrics;
   Energy energy;                                // of a step
-  std::map<std::string, int64_t> memory_bytes;  // of the fullest rank, by component
+  std::vector<Memory> memory;                   // by rank
+  double idle_watts = 0, price_per_hour = 0;    // of all ranks' devices
+  double bandwidth_share = 0, flops_share = 0;  // of all ranks' peaks, over the last step
+  size_t layers = 0;
+  std::vector<int64_t> expert_tokens;  // [layers, experts], of all steps
   std::vector<RankSpans> spans;                 // of the last step
   int64_t events = 0, messages = 0, message_bytes = 0;
 
+  int ranks() const { return static_cast<int>(spans.size()); }
+  // Of the rank that has least room left, as a share of what its device has.
+  const Memory& fullest() const {
+    return *std::ranges::max_element(memory, {}, [](const Memory& m) {
+      return static_cast<double>(m.all()) / m.limit_bytes;
+    });
+  }
+  bool fits() const { return static_cast<double>(fullest().all()) <= fullest().limit_bytes; }
+  double joules_per_token(const Workload& work) const {
+    return energy.joules() / static_cast<double>(work.tokens());
+  }
+  double price_per_million_tokens(const Workload& work) const {
+    return price_per_hour / 3600 / tokens_per_second(work) * 1e6;
+  }
   double tokens_per_second(const Workload& work) const {
     return static_cast<double>(work.tokens()) / step_seconds;
   }
@@ -35,6 +63,9 @@ struct Prediction {
 
 struct SimulationSettings {
   DType dtype = DType::bf16;
+  // Most layers a stage that are simulated; 0: all. Where a stage has more, everything is taken as
+  // growing evenly from a stack with one layer less to this one, and on (extrapolate.h).
+  int stage_layers = 0;
   int steps = 1;
   std::string routing = "uniform";  // make_routing()
   Routing recorded;                 // in its place, if set

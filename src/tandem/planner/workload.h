@@ -1,6 +1,7 @@
 // What a plan is to do, and an engine that does it, in whatever world. Used by one thread.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct Workload {
   int64_t tokens() const {
     return kind == WorkKind::decode ? sequences : sequences * context_tokens;
   }
+  friend auto operator<=>(const Workload&, const Workload&) = default;
 };
 
 // The steps of a workload, numbered from 0; sequences have slots 0, 1, ...

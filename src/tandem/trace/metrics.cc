@@ -58,6 +58,7 @@ struct RankTime {
   double attention = 0;
   double expert = 0;
   double wait = 0;
+  double communication = 0;
   std::array<double, kind_count> kind{};
   std::array<double, kind_count> kind_wait{};
   Cost compute_cost;
@@ -87,7 +88,7 @@ void count_operation(const Span& span, const Clipped& part, Operations& operatio
 RankTime rank_time(const RankSpans& rank, const TimeWindow& window, Operations& operations,
                    Messages& messages) {
   RankTime time;
-  TimeUnion compute, attention, expert, wait;
+  TimeUnion compute, attention, expert, wait, communication;
   std::array<TimeUnion, kind_count> kind, kind_wait;
   for (const Span& span : rank.spans) {
     const Clipped part = clip(span, window);
@@ -101,6 +102,8 @@ RankTime rank_time(const RankSpans& rank, const TimeWindow& window, Operations& 
       continue;
     }
     kind[k].add(part.begin_seconds, part.end_seconds);
+    if (span.kind != MessageKind::none && span.kind != MessageKind::control)
+      communication.add(part.begin_seconds, part.end_seconds);
     if (span.lane == Lane::wait) {
       wait.add(part.begin_seconds, part.end_seconds);
       kind_wait[k].add(part.begin_seconds, part.end_seconds);
@@ -113,6 +116,7 @@ RankTime rank_time(const RankSpans& rank, const TimeWindow& window, Operations& 
   time.attention = attention.seconds();
   time.expert = expert.seconds();
   time.wait = wait.seconds();
+  time.communication = communication.seconds();
   for (size_t k = 0; k < kind_count; ++k) {
     time.kind[k] = kind[k].seconds();
     time.kind_wait[k] = kind_wait[k].seconds();
@@ -215,8 +219,13 @@ Metrics compute_metrics(std::span<const RankSpans> ranks, const TimeWindow& wind
   Operations operations;
   Messages messages;
   std::vector<RankTime> times;
+  const double rank_seconds = seconds * static_cast<double>(ranks.size());
   for (const RankSpans& rank : ranks) {
     times.push_back(rank_time(rank, window, operations, messages));
+    if (rank_seconds > 0) {
+      metrics.communication_share += times.back().communication / rank_seconds;
+      metrics.utilisation += times.back().compute / rank_seconds;
+    }
     metrics.compute += times.back().compute_cost;
     metrics.waiting_by_rank.push_back(seconds > 0 ? times.back().wait / seconds : 0);
   }
@@ -225,8 +234,7 @@ Metrics compute_metrics(std::span<const RankSpans> ranks, const TimeWindow& wind
   metrics.expert =
       group_use(ranks, times, &RankSpans::expert, &RankTime::expert, seconds, ceilings);
   metrics.waiting = spread(metrics.waiting_by_rank);
-  metrics.communication =
-      communication_use(messages, times, seconds * static_cast<double>(ranks.size()));
+  metrics.communication = communication_use(messages, times, rank_seconds);
   for (auto& [key, use] : operations) metrics.operations.push_back(use);
   std::ranges::stable_sort(metrics.operations, std::ranges::greater{}, &OperationUse::seconds);
   return metrics;

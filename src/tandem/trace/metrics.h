@@ -84,6 +84,8 @@ struct Metrics {
   Spread waiting;                               // share of its wall time that a rank waits
   std::vector<double> waiting_by_rank;          // in the order of the ranks given
   std::vector<CommunicationUse> communication;  // kinds that occur, in the order of MessageKind
+  double communication_share = 0;               // of all kinds but control; overlaps count once
+  double utilisation = 0;                       // share of all ranks' time in a compute span
   Cost compute;                                 // of all compute spans
   std::vector<OperationUse> operations;         // most seconds first
 };

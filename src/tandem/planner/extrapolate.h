@@ -1,0 +1,20 @@
+// A deep model's step from two shallow ones. All layers of a stack do the same, so past the first
+// few each one adds as much time, energy, memory and traffic as the one before: what a stack of n
+// layers takes is a + b n, and two depths give a and b. Exact where the layers' loads are equal;
+// routing is drawn anew in every layer, so the layers simulated stand for all. Pure functions, safe
+// from any thread.
+#pragma once
+
+#include "tandem/planner/simulation.h"
+
+namespace tandem {
+
+// The same plan and model with so many layers in every stage.
+Plan shortened(const Plan& plan, int stage_layers);
+ModelConfig shortened(const ModelConfig& model, const Plan& plan, int stage_layers);
+
+// `longer` has one layer a stage more than `shorter`; the result has `more` layers a stage on top.
+// Spans, and tokens by expert, stay those of `longer`.
+Prediction extrapolate(const Prediction& shorter, const Prediction& longer, double more);
+
+}  // namespace tandem
