@@ -81,7 +81,7 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
   const PackedRows x = pack_rows(engine, from, packed);
   const std::span<std::byte*> y = rows_of<std::byte*>(op.y, rows, y_rows);
   alignas(64) float bias[block_rows];
-  const auto store = [&](int64_t panel, const Sums& sums, const Interval& some) {
+  const auto store = [&](int64_t panel, Sums& sums, const Interval& some, int step) {
     Target to{.rows = part_of(y, some),
               .first = panel * block_rows,
               .dtype = op.y.dtype,
@@ -91,7 +91,7 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
       read_floats(op.bias.data + to.first * size_of(op.bias.dtype), op.bias.dtype, bias, to.cols);
       to.bias = bias;
     }
-    store_block_transposed(sums, to);
+    store_block_transposed(sums, to, step);
   };
   multiply_panels(
       engine, panels, [&](int64_t panel) { return weight_rows(op.weight, panel); }, op.x.cols, x,

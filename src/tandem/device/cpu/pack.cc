@@ -125,30 +125,76 @@ void store(const float (*sums)[block_columns], const Target& to) {
       store_run(sums[i] + begin, to, to.rows[i], begin);
 }
 
-void store_transposed(const float (*sums)[block_columns], const Target& to) {
-  alignas(64) std::byte lying[16][line_bytes], turned[16 * line_bytes];
-  // 16 columns of f32 at a time, or 32 of bf16 as pairs: a line for each row either way.
-  const bool pairs = to.dtype == DType::bf16 && !to.accumulate;
+// Where vector j of a turned part lies: in the columns of its half, in one of its sums' rows.
+HWY_INLINE std::byte* turned_at(float (*sums)[block_columns], int64_t half, int64_t part,
+                                int64_t j) {
+  return reinterpret_cast<std::byte*>(sums[part * 8 + j] + half * 16);
+}
+
+// 16 rows (half) and columns [8 part, 8 part + 8) of bf16: the sums become pairs, turned within
+// lanes, in the place of the sums.
+HWY_INLINE void turn_part(float (*sums)[block_columns], const Target& to, int64_t half,
+                          int64_t part) {
+  alignas(64) std::byte pairs[4][line_bytes];
+  const auto bias = [&](int64_t k) { return to.bias && k < to.cols ? to.bias[k] : 0.0f; };
+  for (int64_t i = 0; i < 4; ++i) {
+    const int64_t at = part * 8 + 2 * i;
+    round_pairs(sums[at] + half * 16, bias(at), sums[at + 1] + half * 16, bias(at + 1), pairs[i]);
+  }
+  std::byte* const out[4] = {turned_at(sums, half, part, 0), turned_at(sums, half, part, 1),
+                             turned_at(sums, half, part, 2), turned_at(sums, half, part, 3)};
+  turn_lanes(pairs, out);
+}
+
+// Rows 16 half + j + 4 l, for l in 0 .. 3, from the turned parts.
+HWY_INLINE void store_turned(float (*sums)[block_columns], const Target& to, int64_t half,
+                             int64_t j) {
+  alignas(64) std::byte rows[4][line_bytes];
+  const std::byte* const in[4] = {turned_at(sums, half, 0, j), turned_at(sums, half, 1, j),
+                                  turned_at(sums, half, 2, j), turned_at(sums, half, 3, j)};
+  gather_lanes(in, rows);
+  for (int64_t l = 0; l < 4; ++l) {
+    const auto i = static_cast<size_t>(half * 16 + j + 4 * l);
+    if (i < to.rows.size() && to.rows[i])
+      store_bf16(rows[l], to.rows[i] + to.first * 2, to.cols);
+  }
+}
+
+// 16 rows and columns of f32.
+void store_quarter(const float (*sums)[block_columns], const Target& to, int64_t first,
+                   int64_t begin) {
+  alignas(64) std::byte turned[16 * line_bytes];
   const std::byte* in[16];
-  for (size_t first = 0; first < to.rows.size(); first += 16)
-    for (int64_t begin = 0; begin < to.cols; begin += pairs ? 32 : 16) {
-      for (int64_t j = 0; j < 16; ++j) {
-        const int64_t at = begin + (pairs ? 2 * j : j);
-        in[j] = pairs ? lying[j] : reinterpret_cast<const std::byte*>(sums[at] + first);
-        if (!pairs || at >= to.cols) continue;  // half a block has no rows behind its last column
-        const auto bias = [&](int64_t k) { return to.bias && k < to.cols ? to.bias[k] : 0.0f; };
-        round_pairs(sums[at] + first, bias(at), sums[at + 1] + first, bias(at + 1), lying[j]);
-      }
-      transpose(in, turned, line_bytes);
-      for (size_t i = first; i < std::min(first + 16, to.rows.size()); ++i) {
-        const std::byte* line = turned + (i - first) * line_bytes;
-        if (!to.rows[i]) continue;
-        if (pairs)
-          store_bf16(line, to.rows[i] + to.first * 2, to.cols);
-        else
-          store_run(reinterpret_cast<const float*>(line), to, to.rows[i], begin);
-      }
-    }
+  for (int64_t j = 0; j < 16; ++j)
+    in[j] = reinterpret_cast<const std::byte*>(sums[begin + j] + first);
+  transpose(in, turned, line_bytes);
+  const auto rows = static_cast<int64_t>(to.rows.size());
+  for (int64_t i = first; i < std::min(first + 16, rows); ++i)
+    if (std::byte* row = to.rows[static_cast<size_t>(i)])
+      store_run(reinterpret_cast<const float*>(turned + (i - first) * line_bytes), to, row, begin);
+}
+
+HWY_INLINE void prepare_write(const std::byte* run, const Target& to) {
+  __builtin_prefetch(run, 1);
+  __builtin_prefetch(run + to.cols * size_of(to.dtype) - 1, 1);
+}
+
+void store_transposed(float (*sums)[block_columns], const Target& to, int step) {
+  constexpr int first = store_steps / 2;
+  if (step < first) {
+    for (size_t i = step; i < to.rows.size(); i += first)
+      if (to.rows[i]) prepare_write(to.rows[i] + to.first * size_of(to.dtype), to);
+    return;
+  }
+  const int64_t half = (step - first) / 8, part = step % 4;
+  if (half * 16 >= static_cast<int64_t>(to.rows.size())) return;
+  const bool turns = step % 8 < 4;
+  if (to.dtype != DType::bf16 || to.accumulate) {
+    if (turns && part < 2 && part * 16 < to.cols) store_quarter(sums, to, half * 16, part * 16);
+    return;
+  }
+  if (!turns) return store_turned(sums, to, half, part);
+  if (part * 8 < to.cols) turn_part(sums, to, half, part);
 }
 
 void features(const Engine& engine, const float (*from)[block_columns], const Interval& depth,
@@ -228,8 +274,8 @@ void pack_strips_transposed(const Engine& engine, const RowsOf& from, const Stri
 void store_block(const float (*sums)[block_columns], const Target& to) {
   HWY_DYNAMIC_DISPATCH(store)(sums, to);
 }
-void store_block_transposed(const float (*sums)[block_columns], const Target& to) {
-  HWY_DYNAMIC_DISPATCH(store_transposed)(sums, to);
+void store_block_transposed(float (*sums)[block_columns], const Target& to, int step) {
+  HWY_DYNAMIC_DISPATCH(store_transposed)(sums, to, step);
 }
 void put_features(const Engine& engine, const float (*features)[block_columns],
                   const Interval& depth, int columns, const Strips& to, int64_t strip) {

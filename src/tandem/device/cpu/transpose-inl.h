@@ -22,29 +22,55 @@ HWY_INLINE void copy_line(const std::byte* from, std::byte* to) {
   _mm512_storeu_si512(to, _mm512_loadu_si512(from));
 }
 
+// The two halves of a transpose of dwords. First 4 x 4 of them are turned within each lane of 128
+// bits: lane l of out[j] has column 4 l + j of the four lines.
+HWY_INLINE void turn_lanes(const __m512i (&in)[4], __m512i (&out)[4]) {
+  const __m512i low01 = _mm512_unpacklo_epi32(in[0], in[1]);
+  const __m512i high01 = _mm512_unpackhi_epi32(in[0], in[1]);
+  const __m512i low23 = _mm512_unpacklo_epi32(in[2], in[3]);
+  const __m512i high23 = _mm512_unpackhi_epi32(in[2], in[3]);
+  out[0] = _mm512_unpacklo_epi64(low01, low23);
+  out[1] = _mm512_unpackhi_epi64(low01, low23);
+  out[2] = _mm512_unpacklo_epi64(high01, high23);
+  out[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+// Then lanes are: out[l] has lane l of each.
+HWY_INLINE void gather_lanes(const __m512i (&in)[4], __m512i (&out)[4]) {
+  const __m512i even01 = _mm512_shuffle_i32x4(in[0], in[1], 0x88);
+  const __m512i odd01 = _mm512_shuffle_i32x4(in[0], in[1], 0xDD);
+  const __m512i even23 = _mm512_shuffle_i32x4(in[2], in[3], 0x88);
+  const __m512i odd23 = _mm512_shuffle_i32x4(in[2], in[3], 0xDD);
+  out[0] = _mm512_shuffle_i32x4(even01, even23, 0x88);
+  out[1] = _mm512_shuffle_i32x4(odd01, odd23, 0x88);
+  out[2] = _mm512_shuffle_i32x4(even01, even23, 0xDD);
+  out[3] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
+}
+
+HWY_INLINE void turn_lanes(const std::byte (&in)[4][64], std::byte* const (&out)[4]) {
+  __m512i lines[4], turned[4];
+  for (int i = 0; i < 4; ++i) lines[i] = _mm512_loadu_si512(in[i]);
+  turn_lanes(lines, turned);
+  for (int i = 0; i < 4; ++i) _mm512_storeu_si512(out[i], turned[i]);
+}
+HWY_INLINE void gather_lanes(const std::byte* const (&in)[4], std::byte (&out)[4][64]) {
+  __m512i turned[4], lines[4];
+  for (int i = 0; i < 4; ++i) turned[i] = _mm512_loadu_si512(in[i]);
+  gather_lanes(turned, lines);
+  for (int i = 0; i < 4; ++i) _mm512_storeu_si512(out[i], lines[i]);
+}
+
 // to[j][i] = in[i][j], dwords, 16 x 16; the rows of `to` lie to_step bytes apart.
 HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to, int64_t to_step) {
-  // First 4 x 4 blocks of dwords are turned within lanes of 128 bits, then the lanes are.
-  __m512i turned[16];
-  for (int i = 0; i < 16; i += 4) {
-    const __m512i r0 = _mm512_loadu_si512(in[i]), r1 = _mm512_loadu_si512(in[i + 1]);
-    const __m512i r2 = _mm512_loadu_si512(in[i + 2]), r3 = _mm512_loadu_si512(in[i + 3]);
-    const __m512i low01 = _mm512_unpacklo_epi32(r0, r1), high01 = _mm512_unpackhi_epi32(r0, r1);
-    const __m512i low23 = _mm512_unpacklo_epi32(r2, r3), high23 = _mm512_unpackhi_epi32(r2, r3);
-    turned[i] = _mm512_unpacklo_epi64(low01, low23);
-    turned[i + 1] = _mm512_unpackhi_epi64(low01, low23);
-    turned[i + 2] = _mm512_unpacklo_epi64(high01, high23);
-    turned[i + 3] = _mm512_unpackhi_epi64(high01, high23);
+  __m512i turned[4][4];
+  for (int part = 0; part < 4; ++part) {
+    __m512i lines[4];
+    for (int i = 0; i < 4; ++i) lines[i] = _mm512_loadu_si512(in[part * 4 + i]);
+    turn_lanes(lines, turned[part]);
   }
-  for (int j = 0; j < 4; ++j) {  // lane l of turned[4 b + j]: column 4 l + j of rows 4 b .. 4 b + 3
-    const __m512i even01 = _mm512_shuffle_i32x4(turned[j], turned[4 + j], 0x88);
-    const __m512i odd01 = _mm512_shuffle_i32x4(turned[j], turned[4 + j], 0xDD);
-    const __m512i even23 = _mm512_shuffle_i32x4(turned[8 + j], turned[12 + j], 0x88);
-    const __m512i odd23 = _mm512_shuffle_i32x4(turned[8 + j], turned[12 + j], 0xDD);
-    _mm512_storeu_si512(to + j * to_step, _mm512_shuffle_i32x4(even01, even23, 0x88));
-    _mm512_storeu_si512(to + (8 + j) * to_step, _mm512_shuffle_i32x4(even01, even23, 0xDD));
-    _mm512_storeu_si512(to + (4 + j) * to_step, _mm512_shuffle_i32x4(odd01, odd23, 0x88));
-    _mm512_storeu_si512(to + (12 + j) * to_step, _mm512_shuffle_i32x4(odd01, odd23, 0xDD));
+  for (int j = 0; j < 4; ++j) {
+    __m512i lines[4];
+    gather_lanes({turned[0][j], turned[1][j], turned[2][j], turned[3][j]}, lines);
+    for (int l = 0; l < 4; ++l) _mm512_storeu_si512(to + (4 * l + j) * to_step, lines[l]);
   }
 }
 
@@ -83,6 +109,7 @@ HWY_INLINE void round_pairs(const float* even, float to_even, const float* odd, 
 
 // The first `count` of 32 bf16.
 HWY_INLINE void store_bf16(const std::byte* from, std::byte* to, int64_t count) {
+  if (count >= 32) return _mm512_storeu_si512(to, _mm512_loadu_si512(from));
   const auto mask = static_cast<__mmask32>((uint64_t{1} << count) - 1);
   _mm512_mask_storeu_epi16(to, mask, _mm512_loadu_si512(from));
 }
@@ -94,6 +121,18 @@ HWY_INLINE void copy_line(const std::byte* from, std::byte* to) { std::memcpy(to
 HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to, int64_t to_step) {
   for (int j = 0; j < 16; ++j)
     for (int i = 0; i < 16; ++i) std::memcpy(to + j * to_step + i * 4, in[i] + j * 4, 4);
+}
+
+// The two halves of a transpose, in the order that vectors of 512 bits want.
+HWY_INLINE void turn_lanes(const std::byte (&in)[4][64], std::byte* const (&out)[4]) {
+  for (int j = 0; j < 4; ++j)
+    for (int l = 0; l < 4; ++l)
+      for (int i = 0; i < 4; ++i)
+        std::memcpy(out[j] + l * 16 + i * 4, in[i] + l * 16 + j * 4, 4);
+}
+HWY_INLINE void gather_lanes(const std::byte* const (&in)[4], std::byte (&out)[4][64]) {
+  for (int l = 0; l < 4; ++l)
+    for (int i = 0; i < 4; ++i) std::memcpy(out[l] + i * 16, in[i] + l * 16, 16);
 }
 
 HWY_INLINE void interleave(const std::byte* even, const std::byte* odd, std::byte* to) {
