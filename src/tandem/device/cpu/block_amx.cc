@@ -31,9 +31,13 @@ struct alignas(64) TileConfiguration {
   uint8_t rows[16] = {};
 };
 
-// Tiles: 0..3 sums, 4, 5 panel, 6, 7 strip. Strips come from the second-level cache and are used
-// once, so they go past the first: they would only compete with the panel and the sums for it.
-template <bool two_halves, bool wide>
+// What becomes of a panel that passes through tiles. Strips and packed panels come from the
+// second-level cache and are used once, so they go past the first, where they would only compete.
+// Rows in place are brought by the processor itself, if they go the usual way.
+enum class Rows { packed, in_place, copied };
+
+// Tiles: 0..3 sums, 4, 5 panel, 6, 7 strip.
+template <bool two_halves, bool wide, Rows panel>
 TANDEM_AMX void multiply(const BlockProduct& p) {
   const auto c_step = static_cast<size_t>(p.c_stride) * 4;
   float* const c1 = p.c + 16 * p.c_stride;
@@ -53,9 +57,19 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
   const auto a_step = static_cast<size_t>(p.a.row_step);
   for (int64_t line = 0; line < p.lines; ++line) {
     _tile_stream_loadd(6, b0, strip_dword_bytes);
-    _tile_loadd(4, a0, a_step);
-    if constexpr (two_halves) _tile_loadd(5, a1, a_step);
+    if constexpr (panel == Rows::packed) {
+      _tile_stream_loadd(4, a0, a_step);
+      if constexpr (two_halves) _tile_stream_loadd(5, a1, a_step);
+    } else {
+      _tile_loadd(4, a0, a_step);
+      if constexpr (two_halves) _tile_loadd(5, a1, a_step);
+    }
     if constexpr (wide) _tile_stream_loadd(7, b1, strip_dword_bytes);
+    if constexpr (panel == Rows::copied) {
+      std::byte* const copy = p.copy + line * block_rows * line_bytes;
+      _tile_stored(4, copy, line_bytes);
+      if constexpr (two_halves) _tile_stored(5, copy + 16 * line_bytes, line_bytes);
+    }
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (two_halves) _tile_dpbf16ps(2, 5, 6);
     if constexpr (wide) _tile_dpbf16ps(1, 4, 7);
@@ -64,12 +78,19 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
     a1 += p.a.line_step;
     b0 += strip_line_bytes;
     b1 += strip_line_bytes;
-    p.meanwhile.run();
+    p.meanwhile.run(line);
   }
   _tile_stored(0, p.c, c_step);
   if constexpr (wide) _tile_stored(1, p.c + 16, c_step);
   if constexpr (two_halves) _tile_stored(2, c1, c_step);
   if constexpr (two_halves && wide) _tile_stored(3, c1 + 16, c_step);
+}
+
+template <bool two_halves, bool wide>
+void multiply(const BlockProduct& p) {
+  if (p.copy) return multiply<two_halves, wide, Rows::copied>(p);
+  p.a.row_step == line_bytes ? multiply<two_halves, wide, Rows::packed>(p)
+                             : multiply<two_halves, wide, Rows::in_place>(p);
 }
 
 }  // namespace

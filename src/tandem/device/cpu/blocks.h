@@ -46,13 +46,14 @@ struct Strips {
   }
 };
 
-// Other work for a thread whose units for products are busy: a little with every line of depth.
-// Little, since a processor looks only some hundred instructions ahead for the next products.
+// Other work for a thread whose units for products are busy: a little with every fourth line of
+// depth. Little, since a processor looks only some hundred instructions ahead for more products.
 struct Meanwhile {
+  static constexpr int64_t lines_between = 4;
   void (*work)(void* context) = nullptr;
   void* context = nullptr;
-  void run() const {
-    if (work) work(context);
+  void run(int64_t line) const {
+    if (line % lines_between == 0 && work) work(context);
   }
 };
 
@@ -65,7 +66,10 @@ struct BlockProduct {
   float* c = nullptr;
   int64_t c_stride = block_columns;
   bool accumulate = false;
-  Meanwhile meanwhile;  // run once for every line, before any sum is written to c
+  Meanwhile meanwhile;  // run before any sum is written to c
+  // Where to leave a packed copy of the panel, or null: cheaper than packing it first, since the
+  // panel passes through tiles anyway. Only where an engine has them.
+  std::byte* copy = nullptr;
 };
 
 void amx_block(const BlockProduct& p);

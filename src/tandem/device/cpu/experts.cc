@@ -67,13 +67,14 @@ class Forward {
   }
 
   // From sums of gate and up (or of up alone) to hidden features, for some of the task's rows. Each
-  // step makes two features; with dropout one makes all, since random numbers come in runs.
+  // step makes some features; with dropout one makes all, since random numbers come in runs.
   void activate(const ExpertTask& task, int64_t panel, const Interval& rows, Sums& sums,
                 int step) const {
     const ExpertMatrices& w = weights(task);
     const int64_t width = features_of_panel(w);
-    const int64_t at_once = op_.dropout.active() ? width : 2;
-    const int64_t first = (step - hand_on_steps / 2) * at_once;
+    constexpr int preparing = hand_on_steps / 2;
+    const int64_t at_once = op_.dropout.active() ? width : width / (hand_on_steps - preparing);
+    const int64_t first = (step - preparing) * at_once;
     if (0 <= first && first < width)
       make_features(task, panel * width, {first, first + at_once}, rows, sums);
     if (step + 1 < hand_on_steps || !op_.up.data) return;
@@ -116,7 +117,6 @@ class Forward {
     put(task, features, rows, h);
   }
 
-  // Uses up the numbers.
   void keep(const Tensor& t, float (*sums)[block_columns], const Interval& pairs,
             const Interval& features) const {
     std::byte* rows[block_columns];
@@ -171,7 +171,7 @@ void run(const Experts& op, int threads) {
   if (op.in.size() == 0) return;
   static thread_local Scratch task_scratch, hidden_scratch;
   const Engine engine = engine_for(op.weights[0].up.dtype);
-  const int64_t task_rows = rows_at_once(op.in.size(), 1);
+  const int64_t task_rows = rows_at_once(engine, op.in.size(), op.weights[0].up.cols, 1);
   Waves waves(op.offsets, task_rows * threads, task_rows);
   const auto room = pointers<ExpertTask>(task_scratch, static_cast<int64_t>(op.weights.size()));
   for (auto tasks = waves.next(room); !tasks.empty(); tasks = waves.next(room)) {

@@ -125,41 +125,6 @@ void store(const float (*sums)[block_columns], const Target& to) {
       store_run(sums[i] + begin, to, to.rows[i], begin);
 }
 
-// Where vector j of a turned part lies: in the columns of its half, in one of its sums' rows.
-HWY_INLINE std::byte* turned_at(float (*sums)[block_columns], int64_t half, int64_t part,
-                                int64_t j) {
-  return reinterpret_cast<std::byte*>(sums[part * 8 + j] + half * 16);
-}
-
-// 16 rows (half) and columns [8 part, 8 part + 8) of bf16: the sums become pairs, turned within
-// lanes, in the place of the sums.
-HWY_INLINE void turn_part(float (*sums)[block_columns], const Target& to, int64_t half,
-                          int64_t part) {
-  alignas(64) std::byte pairs[4][line_bytes];
-  const auto bias = [&](int64_t k) { return to.bias && k < to.cols ? to.bias[k] : 0.0f; };
-  for (int64_t i = 0; i < 4; ++i) {
-    const int64_t at = part * 8 + 2 * i;
-    round_pairs(sums[at] + half * 16, bias(at), sums[at + 1] + half * 16, bias(at + 1), pairs[i]);
-  }
-  std::byte* const out[4] = {turned_at(sums, half, part, 0), turned_at(sums, half, part, 1),
-                             turned_at(sums, half, part, 2), turned_at(sums, half, part, 3)};
-  turn_lanes(pairs, out);
-}
-
-// Rows 16 half + j + 4 l, for l in 0 .. 3, from the turned parts.
-HWY_INLINE void store_turned(float (*sums)[block_columns], const Target& to, int64_t half,
-                             int64_t j) {
-  alignas(64) std::byte rows[4][line_bytes];
-  const std::byte* const in[4] = {turned_at(sums, half, 0, j), turned_at(sums, half, 1, j),
-                                  turned_at(sums, half, 2, j), turned_at(sums, half, 3, j)};
-  gather_lanes(in, rows);
-  for (int64_t l = 0; l < 4; ++l) {
-    const auto i = static_cast<size_t>(half * 16 + j + 4 * l);
-    if (i < to.rows.size() && to.rows[i])
-      store_bf16(rows[l], to.rows[i] + to.first * 2, to.cols);
-  }
-}
-
 // 16 rows and columns of f32.
 void store_quarter(const float (*sums)[block_columns], const Target& to, int64_t first,
                    int64_t begin) {
@@ -179,22 +144,38 @@ HWY_INLINE void prepare_write(const std::byte* run, const Target& to) {
   __builtin_prefetch(run + to.cols * size_of(to.dtype) - 1, 1);
 }
 
+// bf16, a quarter of the work on 16 rows: first the sums are turned, then rows are stored.
+void store_pairs(float (*sums)[block_columns], const Target& to, int64_t first, int quarter) {
+  const int64_t begin = quarter % 2 * 2;
+  if (quarter < 2) {
+    for (int64_t part = begin * 8; part < std::min(begin * 8 + 16, to.cols); part += 8)
+      turn_pairs(sums + part, first, to.bias ? to.bias + part : nullptr);
+    return;
+  }
+  const auto rows = static_cast<int64_t>(to.rows.size());
+  for (int64_t j = begin; j < begin + 2; ++j) {
+    std::byte* out[4] = {};
+    for (int64_t l = 0; l < 4; ++l)
+      if (const int64_t i = first + j + 4 * l; i < rows && to.rows[static_cast<size_t>(i)])
+        out[l] = to.rows[static_cast<size_t>(i)] + to.first * 2;
+    store_turned(sums, first, j, out, to.cols);
+  }
+}
+
 void store_transposed(float (*sums)[block_columns], const Target& to, int step) {
-  constexpr int first = store_steps / 2;
-  if (step < first) {
-    for (size_t i = step; i < to.rows.size(); i += first)
+  constexpr int preparing = store_steps / 2;
+  if (step < preparing) {
+    for (size_t i = step; i < to.rows.size(); i += preparing)
       if (to.rows[i]) prepare_write(to.rows[i] + to.first * size_of(to.dtype), to);
     return;
   }
-  const int64_t half = (step - first) / 8, part = step % 4;
+  const int64_t half = (step - preparing) / 4;
+  const int quarter = step % 4;
   if (half * 16 >= static_cast<int64_t>(to.rows.size())) return;
-  const bool turns = step % 8 < 4;
-  if (to.dtype != DType::bf16 || to.accumulate) {
-    if (turns && part < 2 && part * 16 < to.cols) store_quarter(sums, to, half * 16, part * 16);
-    return;
-  }
-  if (!turns) return store_turned(sums, to, half, part);
-  if (part * 8 < to.cols) turn_part(sums, to, half, part);
+  if (to.dtype == DType::bf16 && !to.accumulate)
+    store_pairs(sums, to, half * 16, quarter);
+  else if (quarter < 2 && quarter * 16 < to.cols)
+    store_quarter(sums, to, half * 16, quarter * 16);
 }
 
 void features(const Engine& engine, const float (*from)[block_columns], const Interval& depth,

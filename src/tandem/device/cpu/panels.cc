@@ -37,8 +37,12 @@ PackedRows pack_rows(const Engine& engine, const RowsOf& from, Scratch& to) {
   return rows;
 }
 
-int64_t rows_at_once(int64_t rows, int threads) {
-  constexpr int64_t most = 256;
+int64_t rows_at_once(const Engine& engine, int64_t rows, int64_t depth, int threads) {
+  constexpr int64_t cached_bytes = int64_t{1} << 20, most_blocks = 16;
+  const int64_t strip_bytes = std::min(engine.lines(depth), lines_at_once) * strip_line_bytes;
+  const int64_t most =
+      std::clamp<int64_t>(cached_bytes / std::max<int64_t>(strip_bytes, 1), 1, most_blocks) *
+      block_columns;
   // With few rows threads share the weights, with many they share the rows.
   int64_t chunks = std::max<int64_t>((rows + most - 1) / most, 1);
   if (rows >= 128 * threads) chunks = std::max<int64_t>(chunks, threads);
@@ -58,8 +62,7 @@ PanelProduct::PanelProduct(const Engine& engine, const Interval& panels, const R
   constexpr int64_t most = 8;
   group_size_ = blocks_ > 1 && engine.lines(depth) > lines_at_once ? most : 1;
   // Sums that are complete after one step need two places, which stay in the first-level cache.
-  const bool one_step =
-      engine.lines(depth) <= lines_at_once && depth % engine.depth_of_line() == 0;
+  const bool one_step = engine.lines(depth) <= lines_at_once && depth % engine.depth_of_line() == 0;
   places_ = one_step ? 2 : group_size_ * blocks_;
   sums_ = sums_scratch(places_);
   packed_ = scratch.get<std::byte>(lines_at_once * block_rows * line_bytes);
@@ -118,14 +121,15 @@ void PanelProduct::hand_on(int steps) {
 }
 
 void PanelProduct::look_ahead(const Step& next) {
+  constexpr int64_t few_blocks = 3;  // with more, the processor's own prefetching keeps up
   ahead_ = {};
   if (at_end(next)) return;
   ahead_.rows = rows_at_.get(rows_at_.context, next.panel);
-  if (!ahead_.rows.whole()) return;
+  if (!ahead_.rows.whole() || blocks_ > few_blocks) return;
   ahead_.offset = next.lines.begin * line_bytes;
   ahead_.bytes = next.lines.size() * line_bytes;
-  // As many as there are lines to multiply, if the next step has as many.
-  ahead_.at_once = (block_rows + blocks_ - 1) / blocks_ * line_bytes;
+  // All of it by the end of the step, if the next one has as many lines.
+  ahead_.at_once = (block_rows * Meanwhile::lines_between + blocks_ - 1) / blocks_ * line_bytes;
 }
 
 void PanelProduct::Ahead::bring_near() {
@@ -141,16 +145,22 @@ void PanelProduct::Ahead::bring_near() {
   }
 }
 
-// With every line of a block.
 void PanelProduct::during() {
   if (ahead_.at_once) ahead_.bring_near();
-  hand_on(std::min(done_.step + steps_a_line_, hand_on_steps));
+  ++turn_;
+  if (done_.step < hand_on_steps) hand_on(static_cast<int>(hand_on_steps * turn_ / turns_));
 }
 
 void PanelProduct::multiply(const Step& step, int64_t block) {
   Sums& sums = sums_[((step.panel - step.group) * blocks_ + block) % places_];
   const int64_t lines = step.lines.size();
-  steps_a_line_ = static_cast<int>((hand_on_steps + lines - 1) / lines);
+  turns_ = (lines + Meanwhile::lines_between - 1) / Meanwhile::lines_between;
+  turn_ = 0;
+  // In place, rows far apart compete for few places in the first-level cache: copies do not.
+  constexpr int64_t far_apart = 2048;
+  std::byte* const copy =
+      engine_.tiles && blocks_ > 1 && panel_.row_step > far_apart ? packed_ : nullptr;
+  if (copy && block > 0) panel_ = packed_panel();
   engine_.multiply(
       {.a = panel_,
        .b = x_.strips.at(block, step.lines.begin),
@@ -158,7 +168,8 @@ void PanelProduct::multiply(const Step& step, int64_t block) {
        .lines = lines,
        .c = sums[0],
        .accumulate = step.lines.begin > 0,
-       .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this}});
+       .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
+       .copy = block == 0 ? copy : nullptr});
   if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums, 0};
 }
 

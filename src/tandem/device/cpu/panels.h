@@ -15,7 +15,7 @@ using Sums = float[block_rows][block_columns];
 // Sums are handed on in this many steps, each a few hundred instructions at most. In the first
 // half of them sums may still be on their way from a kernel: it is for bringing near the memory
 // that the second half writes.
-inline constexpr int hand_on_steps = 32;
+inline constexpr int hand_on_steps = 16;
 
 // Up to 32 rows of weights, in two halves of up to 16: those of one matrix, or of a gate and an up
 // matrix side by side.
@@ -43,8 +43,9 @@ struct PackedRows {
 PackedRows packed_rows(const Engine& engine, int64_t rows, int64_t depth);
 PackedRows pack_rows(const Engine& engine, const RowsOf& from, Scratch& to);
 
-// How many rows are packed at once, and go through all weights before the next ones do.
-int64_t rows_at_once(int64_t rows, int threads);
+// How many rows are packed at once, and go through all weights before the next ones do: as many as
+// the second-level cache holds, since the more they are, the less often weights are read.
+int64_t rows_at_once(const Engine& engine, int64_t rows, int64_t depth, int threads);
 
 // Multiplies panels of weights by packed rows: [row of weights][row of x], in blocks of 32 x 32
 // sums. Panels are read in place where all their rows and lines are whole. While a block is
@@ -117,7 +118,7 @@ class PanelProduct {
   std::byte* packed_;
   Done done_;
   Ahead ahead_;
-  int steps_a_line_ = 0;  // of handing on, with the block under way
+  int64_t turns_ = 1, turn_ = 0;  // that the block under way gives to other work
   Sums* sums_;
 };
 

@@ -11,6 +11,7 @@
 
 #include "hwy/highway.h"
 #include "tandem/device/cpu/bf16.h"
+#include "tandem/device/cpu/blocks.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tandem::cpu::HWY_NAMESPACE {
@@ -44,19 +45,6 @@ HWY_INLINE void gather_lanes(const __m512i (&in)[4], __m512i (&out)[4]) {
   out[1] = _mm512_shuffle_i32x4(odd01, odd23, 0x88);
   out[2] = _mm512_shuffle_i32x4(even01, even23, 0xDD);
   out[3] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
-}
-
-HWY_INLINE void turn_lanes(const std::byte (&in)[4][64], std::byte* const (&out)[4]) {
-  __m512i lines[4], turned[4];
-  for (int i = 0; i < 4; ++i) lines[i] = _mm512_loadu_si512(in[i]);
-  turn_lanes(lines, turned);
-  for (int i = 0; i < 4; ++i) _mm512_storeu_si512(out[i], turned[i]);
-}
-HWY_INLINE void gather_lanes(const std::byte* const (&in)[4], std::byte (&out)[4][64]) {
-  __m512i turned[4], lines[4];
-  for (int i = 0; i < 4; ++i) turned[i] = _mm512_loadu_si512(in[i]);
-  gather_lanes(turned, lines);
-  for (int i = 0; i < 4; ++i) _mm512_storeu_si512(out[i], lines[i]);
 }
 
 // to[j][i] = in[i][j], dwords, 16 x 16; the rows of `to` lie to_step bytes apart.
@@ -99,19 +87,38 @@ HWY_INLINE void write_16(const float* from, std::byte* to, DType dtype) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(upper));
 }
 
-// 16 pairs of bf16 out of two rows, each with a number added.
-HWY_INLINE void round_pairs(const float* even, float to_even, const float* odd, float to_odd,
-                            std::byte* to) {
-  const __m512i low = rounded(_mm512_add_ps(_mm512_loadu_ps(even), _mm512_set1_ps(to_even)));
-  const __m512i high = rounded(_mm512_add_ps(_mm512_loadu_ps(odd), _mm512_set1_ps(to_odd)));
-  _mm512_storeu_si512(to, _mm512_mask_mov_epi16(_mm512_srli_epi32(low, 16), 0xAAAAAAAA, high));
+// The first `count` of 32 bf16.
+HWY_INLINE void store_bf16(__m512i numbers, std::byte* to, int64_t count) {
+  if (count >= 32) return _mm512_storeu_si512(to, numbers);
+  const auto mask = static_cast<__mmask32>((uint64_t{1} << count) - 1);
+  _mm512_mask_storeu_epi16(to, mask, numbers);
 }
 
-// The first `count` of 32 bf16.
-HWY_INLINE void store_bf16(const std::byte* from, std::byte* to, int64_t count) {
-  if (count >= 32) return _mm512_storeu_si512(to, _mm512_loadu_si512(from));
-  const auto mask = static_cast<__mmask32>((uint64_t{1} << count) - 1);
-  _mm512_mask_storeu_epi16(to, mask, _mm512_loadu_si512(from));
+// 16 columns of 8 rows of sums, each row with a number of `bias` added, become pairs of bf16:
+// turned within lanes, in the place of the first four rows.
+HWY_INLINE void turn_pairs(float (*sums)[block_columns], int64_t column, const float* bias) {
+  __m512i pairs[4], turned[4];
+  for (int i = 0; i < 4; ++i) {
+    __m512 even = _mm512_loadu_ps(sums[2 * i] + column);
+    __m512 odd = _mm512_loadu_ps(sums[2 * i + 1] + column);
+    if (bias) {
+      even = _mm512_add_ps(even, _mm512_set1_ps(bias[2 * i]));
+      odd = _mm512_add_ps(odd, _mm512_set1_ps(bias[2 * i + 1]));
+    }
+    pairs[i] =
+        _mm512_mask_mov_epi16(_mm512_srli_epi32(rounded(even), 16), 0xAAAAAAAA, rounded(odd));
+  }
+  turn_lanes(pairs, turned);
+  for (int i = 0; i < 4; ++i) _mm512_storeu_si512(sums[i] + column, turned[i]);
+}
+// Rows column + j + 4 l of what turn_pairs has turned, of 32 rows of sums, go to to[l].
+HWY_INLINE void store_turned(const float (*sums)[block_columns], int64_t column, int64_t j,
+                             std::byte* const (&to)[4], int64_t count) {
+  __m512i parts[4], lines[4];
+  for (int i = 0; i < 4; ++i) parts[i] = _mm512_loadu_si512(sums[8 * i + j] + column);
+  gather_lanes(parts, lines);
+  for (int l = 0; l < 4; ++l)
+    if (to[l]) store_bf16(lines[l], to[l], count);
 }
 
 #else
@@ -121,18 +128,6 @@ HWY_INLINE void copy_line(const std::byte* from, std::byte* to) { std::memcpy(to
 HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to, int64_t to_step) {
   for (int j = 0; j < 16; ++j)
     for (int i = 0; i < 16; ++i) std::memcpy(to + j * to_step + i * 4, in[i] + j * 4, 4);
-}
-
-// The two halves of a transpose, in the order that vectors of 512 bits want.
-HWY_INLINE void turn_lanes(const std::byte (&in)[4][64], std::byte* const (&out)[4]) {
-  for (int j = 0; j < 4; ++j)
-    for (int l = 0; l < 4; ++l)
-      for (int i = 0; i < 4; ++i)
-        std::memcpy(out[j] + l * 16 + i * 4, in[i] + l * 16 + j * 4, 4);
-}
-HWY_INLINE void gather_lanes(const std::byte* const (&in)[4], std::byte (&out)[4][64]) {
-  for (int l = 0; l < 4; ++l)
-    for (int i = 0; i < 4; ++i) std::memcpy(out[l] + i * 16, in[i] + l * 16, 16);
 }
 
 HWY_INLINE void interleave(const std::byte* even, const std::byte* odd, std::byte* to) {
@@ -146,16 +141,22 @@ HWY_INLINE void write_16(const float* from, std::byte* to, DType dtype) {
   write_floats(from, to, dtype, 16);
 }
 
-HWY_INLINE void round_pairs(const float* even, float to_even, const float* odd, float to_odd,
-                            std::byte* to) {
-  for (int i = 0; i < 16; ++i) {
-    const bfloat16 pair[2] = {to_bf16(even[i] + to_even), to_bf16(odd[i] + to_odd)};
-    std::memcpy(to + i * 4, pair, 4);
-  }
+// As above, but a pair stays where its even number was.
+HWY_INLINE void turn_pairs(float (*sums)[block_columns], int64_t column, const float* bias) {
+  for (int i = 0; i < 8; i += 2)
+    for (int64_t k = column; k < column + 16; ++k) {
+      const bfloat16 pair[2] = {to_bf16(bias ? sums[i][k] + bias[i] : sums[i][k]),
+                                to_bf16(bias ? sums[i + 1][k] + bias[i + 1] : sums[i + 1][k])};
+      std::memcpy(&sums[i][k], pair, 4);
+    }
 }
-
-HWY_INLINE void store_bf16(const std::byte* from, std::byte* to, int64_t count) {
-  std::memcpy(to, from, static_cast<size_t>(count) * 2);
+HWY_INLINE void store_turned(const float (*sums)[block_columns], int64_t column, int64_t j,
+                             std::byte* const (&to)[4], int64_t count) {
+  for (int64_t l = 0; l < 4; ++l)
+    for (int64_t k = 0; to[l] && k < count; ++k)
+      std::memcpy(
+          to[l] + k * 2,
+          reinterpret_cast<const std::byte*>(&sums[k / 2 * 2][column + j + 4 * l]) + k % 2 * 2, 2);
 }
 
 #endif
