@@ -31,8 +31,13 @@ struct alignas(64) TileConfiguration {
   uint8_t rows[16] = {};
 };
 
+// What becomes of a panel that passes through tiles. Strips and packed panels come from the
+// second-level cache and are used once, so they go past the first, where they would only compete.
+// Rows in place are brought by the processor itself, if they go the usual way.
+enum class Rows { packed, in_place, copied };
+
 // Tiles: 0..3 sums, 4, 5 panel, 6, 7 strip.
-template <bool two_halves, bool wide, bool copies>
+template <bool two_halves, bool wide, Rows panel>
 TANDEM_AMX void multiply(const BlockProduct& p) {
   const auto c_step = static_cast<size_t>(p.c_stride) * 4;
   float* const c1 = p.c + 16 * p.c_stride;
@@ -51,16 +56,19 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
   const std::byte *b0 = p.b, *b1 = p.b + line_bytes;
   const auto a_step = static_cast<size_t>(p.a.row_step);
   for (int64_t line = 0; line < p.lines; ++line) {
-    _tile_loadd(6, b0, strip_dword_bytes);
-    _tile_loadd(4, a0, a_step);
-    if constexpr (two_halves) _tile_loadd(5, a1, a_step);
-    if constexpr (wide) _tile_loadd(7, b1, strip_dword_bytes);
-    for (const std::byte* row : p.ahead)
-      __builtin_prefetch(row + p.ahead_offset + line * line_bytes, 0, 2);
-    if constexpr (copies) {
+    _tile_stream_loadd(6, b0, strip_dword_bytes);
+    if constexpr (panel == Rows::packed) {
+      _tile_stream_loadd(4, a0, a_step);
+      if constexpr (two_halves) _tile_stream_loadd(5, a1, a_step);
+    } else {
+      _tile_loadd(4, a0, a_step);
+      if constexpr (two_halves) _tile_loadd(5, a1, a_step);
+    }
+    if constexpr (wide) _tile_stream_loadd(7, b1, strip_dword_bytes);
+    if constexpr (panel == Rows::copied) {
       std::byte* const copy = p.copy + line * block_rows * line_bytes;
-      _tile_stored(4, copy, 64);
-      if constexpr (two_halves) _tile_stored(5, copy + 16 * line_bytes, 64);
+      _tile_stored(4, copy, line_bytes);
+      if constexpr (two_halves) _tile_stored(5, copy + 16 * line_bytes, line_bytes);
     }
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (two_halves) _tile_dpbf16ps(2, 5, 6);
@@ -70,9 +78,8 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
     a1 += p.a.line_step;
     b0 += strip_line_bytes;
     b1 += strip_line_bytes;
+    p.meanwhile.run(line);
   }
-  // The tile unit has some lines to go; storing would wait for it.
-  p.meanwhile.run();
   _tile_stored(0, p.c, c_step);
   if constexpr (wide) _tile_stored(1, p.c + 16, c_step);
   if constexpr (two_halves) _tile_stored(2, c1, c_step);
@@ -81,7 +88,9 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
 
 template <bool two_halves, bool wide>
 void multiply(const BlockProduct& p) {
-  p.copy ? multiply<two_halves, wide, true>(p) : multiply<two_halves, wide, false>(p);
+  if (p.copy) return multiply<two_halves, wide, Rows::copied>(p);
+  p.a.row_step == line_bytes ? multiply<two_halves, wide, Rows::packed>(p)
+                             : multiply<two_halves, wide, Rows::in_place>(p);
 }
 
 }  // namespace

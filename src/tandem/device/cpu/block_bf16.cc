@@ -16,7 +16,6 @@ constexpr int group = 8;  // rows whose sums are in registers together
 template <int vectors>
 TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, float* c) {
   const std::byte* a = p.a.half[first_row / 16] + first_row % 16 * p.a.row_step;
-  const auto ahead = rows_ahead(p, first_row, group);
   __m512 sums[group][vectors];
   for (int r = 0; r < group; ++r)
     for (int s = 0; s < vectors; ++s)
@@ -24,8 +23,7 @@ TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, flo
           p.accumulate ? _mm512_loadu_ps(c + r * p.c_stride + s * 16) : _mm512_setzero_ps();
   const std::byte* b = p.b;
   for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step) {
-    for (const std::byte* row : ahead)
-      __builtin_prefetch(row + p.ahead_offset + line * line_bytes, 0, 2);
+    if (first_row == 0) p.meanwhile.run(line);
     for (int dword = 0; dword < 16; ++dword, b += strip_dword_bytes) {
       __m512i columns[vectors];
       for (int s = 0; s < vectors; ++s) columns[s] = _mm512_loadu_si512(b + s * line_bytes);
@@ -46,7 +44,6 @@ TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, flo
 }  // namespace
 
 void avx512_bf16_block(const BlockProduct& p) {
-  p.meanwhile.run();
   for (int row = 0; row < p.rows; row += group) {
     float* c = p.c + row * p.c_stride;
     p.columns > 16 ? multiply_group<2>(p, row, c) : multiply_group<1>(p, row, c);

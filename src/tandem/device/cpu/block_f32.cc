@@ -21,8 +21,8 @@ constexpr int group = lanes == 16 ? 8 : 4;           // with this many rows, in 
 
 template <int columns>
 void multiply_group(const BlockProduct& p, int first_row, const std::byte* b, float* c) {
+  const bool first = first_row == 0 && b == p.b;
   const std::byte* a = p.a.half[first_row / 16] + first_row % 16 * p.a.row_step;
-  const auto ahead = rows_ahead(p, first_row, group);
   const D d;
   constexpr int vectors = columns / lanes;
   hn::Vec<D> sums[group][vectors];
@@ -30,8 +30,7 @@ void multiply_group(const BlockProduct& p, int first_row, const std::byte* b, fl
     for (int v = 0; v < vectors; ++v)
       sums[r][v] = p.accumulate ? hn::LoadU(d, c + r * p.c_stride + v * lanes) : hn::Zero(d);
   for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step) {
-    for (const std::byte* row : ahead)
-      __builtin_prefetch(row + p.ahead_offset + line * line_bytes, 0, 2);
+    if (first) p.meanwhile.run(line);
     for (int dword = 0; dword < 16; ++dword, b += strip_dword_bytes) {
       hn::Vec<D> numbers[vectors];
       for (int v = 0; v < vectors; ++v)
@@ -69,10 +68,7 @@ namespace tandem::cpu {
 
 HWY_EXPORT(multiply);
 
-void f32_block(const BlockProduct& p) {
-  p.meanwhile.run();
-  HWY_DYNAMIC_DISPATCH(multiply)(p);
-}
+void f32_block(const BlockProduct& p) { HWY_DYNAMIC_DISPATCH(multiply)(p); }
 
 }  // namespace tandem::cpu
 #endif

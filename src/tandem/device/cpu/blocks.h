@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "tandem/device/cpu/gemm.h"
 #include "tandem/device/tensor.h"
@@ -24,7 +23,7 @@ inline constexpr int64_t strip_line_bytes = 16 * strip_dword_bytes;  // 16 dword
 
 // Lines of depth that are multiplied before the next ones: so that what goes with them stays in the
 // second-level cache, and enough that sums rarely leave their tiles.
-inline constexpr int64_t lines_at_once = 32;
+inline constexpr int64_t lines_at_once = 64;
 
 // Row r of the panel begins at half[r / 16] + r % 16 * row_step; its next line lies line_step
 // behind.
@@ -47,12 +46,14 @@ struct Strips {
   }
 };
 
-// Other work for a thread whose tile unit is busy.
+// Other work for a thread whose units for products are busy: a little with every fourth line of
+// depth. Little, since a processor looks only some hundred instructions ahead for more products.
 struct Meanwhile {
-  void (*work)(void*) = nullptr;
+  static constexpr int64_t lines_between = 4;
+  void (*work)(void* context) = nullptr;
   void* context = nullptr;
-  void run() const {
-    if (work) work(context);
+  void run(int64_t line) const {
+    if (line % lines_between == 0 && work) work(context);
   }
 };
 
@@ -65,21 +66,11 @@ struct BlockProduct {
   float* c = nullptr;
   int64_t c_stride = block_columns;
   bool accumulate = false;
+  Meanwhile meanwhile;  // run before any sum is written to c
   // Where to leave a packed copy of the panel, or null: cheaper than packing it first, since the
   // panel passes through tiles anyway. Only where an engine has them.
   std::byte* copy = nullptr;
-  // Rows that are needed next, brought near while this is computed: line for line, `lines` of each.
-  std::span<const std::byte* const> ahead;
-  int64_t ahead_offset = 0;  // bytes
-  // Run once, while sums are still being made and before any is written to c.
-  Meanwhile meanwhile;
 };
-
-// Kernels that compute a few rows at a time bring as many near with each.
-inline std::span<const std::byte* const> rows_ahead(const BlockProduct& p, int first, int count) {
-  const size_t begin = std::min(static_cast<size_t>(first), p.ahead.size());
-  return p.ahead.subspan(begin, std::min(static_cast<size_t>(count), p.ahead.size() - begin));
-}
 
 void amx_block(const BlockProduct& p);
 void avx512_bf16_block(const BlockProduct& p);

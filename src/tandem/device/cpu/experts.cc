@@ -62,24 +62,46 @@ class Forward {
           return w.gate ? weight_rows(w.gate, w.up, panel) : weight_rows(w.up, panel);
         },
         depth, x,
-        [&](int64_t panel, Sums& sums, const Interval& some) {
-          activate(task, panel, some, sums);
+        [&](int64_t panel, Sums& sums, const Interval& some, int step) {
+          activate(task, panel, some, sums, step);
         });
   }
 
-  // From sums of gate and up (or of up alone) to hidden features, for some of the task's rows.
-  void activate(const ExpertTask& task, int64_t panel, const Interval& rows, Sums& sums) const {
+  // From sums of gate and up (or of up alone) to hidden features, for some of the task's rows. Each
+  // step makes some features; with dropout one makes all, since random numbers come in runs.
+  void activate(const ExpertTask& task, int64_t panel, const Interval& rows, Sums& sums,
+                int step) const {
     const ExpertMatrices& w = weights(task);
     const int64_t width = features_of_panel(w);
+    constexpr int preparing = hand_on_steps / 2;
+    const int64_t at_once = op_.dropout.active() ? width : width / (hand_on_steps - preparing);
+    const int64_t first = (step - preparing) * at_once;
+    if (0 <= first && first < width)
+      make_features(task, panel * width, {first, first + at_once}, rows, sums);
+    if (step + 1 < hand_on_steps || !op_.up.data) return;
     const Interval features{panel * width, std::min((panel + 1) * width, w.up.rows)};
-    const Interval pairs = rows.shifted(task.rows.begin);
+    if (w.gate) keep(op_.gate, sums, rows.shifted(task.rows.begin), features);
+    keep(op_.up, up_sums(w, sums), rows.shifted(task.rows.begin), features);
+  }
+
+  static float (*up_sums(const ExpertMatrices& w, Sums& sums))[block_columns] {
+    return w.gate ? sums + 16 : sums;
+  }
+
+  // Features first + some of the whole, which the panel has as `some`.
+  void make_features(const ExpertTask& task, int64_t first, const Interval& some,
+                     const Interval& rows, Sums& sums) const {
+    const ExpertMatrices& w = weights(task);
+    const Interval pairs = rows.shifted(task.rows.begin), features = some.shifted(first);
+    const int64_t count = some.size() * block_columns;
+    float *const gate = sums[some.begin], *const up = up_sums(w, sums)[some.begin];
     // Rounded as they are kept for the backward pass, whether they are kept or not.
-    if (engine_.dtype == DType::bf16) round_to_bf16(sums[0], block_rows * block_columns);
-    float(*const up)[block_columns] = w.gate ? sums + 16 : sums;
-    if (op_.gate.data && w.gate) keep(op_.gate, sums, pairs, features);
-    if (op_.up.data) keep(op_.up, up, pairs, features);
-    alignas(64) Sums h, scale = {};
+    const bool rounds = engine_.dtype == DType::bf16;
+    if (rounds) round_to_bf16(up, count);
+    if (rounds && w.gate) round_to_bf16(gate, count);
+    alignas(64) Sums h, scale;
     if (op_.dropout.active()) {
+      std::memset(scale, 0, sizeof(scale));
       alignas(64) float row[block_rows];
       for (int64_t i = 0; i < pairs.size(); ++i) {
         dropout_scales(op_.dropout, pairs.begin + i, features.shifted(w.first_feature), row);
@@ -87,29 +109,31 @@ class Forward {
       }
     }
     hidden({.activation = op_.activation,
-            .gate = w.gate ? sums[0] : nullptr,
-            .up = up[0],
+            .gate = w.gate ? gate : nullptr,
+            .up = up,
             .scale = op_.dropout.active() ? scale[0] : nullptr,
-            .count = width * block_columns},
+            .count = count},
            h[0]);
-    if (engine_.dtype == DType::bf16) round_to_bf16(h[0], width * block_columns);
-    put(task, {features.begin, features.begin + width}, rows, h);
+    if (rounds) round_to_bf16(h[0], count);
+    put(task, features, rows, h);
   }
 
-  void keep(const Tensor& t, const float (*sums)[block_columns], const Interval& pairs,
+  void keep(const Tensor& t, float (*sums)[block_columns], const Interval& pairs,
             const Interval& features) const {
     std::byte* rows[block_columns];
     for (int64_t i = 0; i < pairs.size(); ++i) rows[i] = t.row_bytes(pairs.begin + i);
-    store_block_transposed(sums, {.rows = {rows, static_cast<size_t>(pairs.size())},
-                                  .cols = features.size(),
-                                  .first = features.begin,
-                                  .dtype = t.dtype});
+    const Target to{.rows = {rows, static_cast<size_t>(pairs.size())},
+                    .cols = features.size(),
+                    .first = features.begin,
+                    .dtype = t.dtype};
+    for (int step = 0; step < store_steps; ++step) store_block_transposed(sums, to, step);
   }
 
   // Into the strips that the product with `down` reads.
   void put(const ExpertTask& task, Interval depth, const Interval& rows, const Sums& h) const {
     const Strips& strips = hidden_of(task).strips;
     depth.end = std::min(depth.end, strips.lines * engine_.depth_of_line());
+    if (depth.empty()) return;
     put_features(engine_, h, depth, rows.size() > 16 ? 32 : 16, strips, rows.begin / block_columns);
   }
 
@@ -127,12 +151,12 @@ class Forward {
     const PackedRows h = hidden_of(task);
     multiply_panels(
         engine_, panels, [&](int64_t panel) { return weight_rows(down, panel); }, h.depth, h,
-        [&](int64_t panel, const Sums& sums, const Interval& some) {
+        [&](int64_t panel, Sums& sums, const Interval& some, int step) {
           Target to{.rows = part_of(out, some),
                     .first = panel * block_rows,
                     .dtype = op_.out.sources[0].dtype};
           to.cols = std::min(block_rows, down.rows - to.first);
-          store_block_transposed(sums, to);
+          store_block_transposed(sums, to, step);
         });
   }
 
@@ -173,7 +197,7 @@ void run(const Experts& op, int threads) {
   }
   static thread_local Scratch task_scratch, hidden_scratch;
   const Engine engine = engine_for(op.weights[0].up.dtype);
-  const int64_t task_rows = rows_at_once(op.in.size(), 1);
+  const int64_t task_rows = rows_at_once(engine, op.in.size(), op.weights[0].up.cols, 1);
   Waves waves(op.offsets, task_rows * threads, task_rows);
   const auto room = pointers<ExpertTask>(task_scratch, static_cast<int64_t>(op.weights.size()));
   for (auto tasks = waves.next(room); !tasks.empty(); tasks = waves.next(room)) {

@@ -81,8 +81,8 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
   const RowsOf from{rows_of<const std::byte*>(op.x, rows, x_rows), op.x.cols};
   const PackedRows x = pack_rows(engine, from, packed);
   const std::span<std::byte*> y = rows_of<std::byte*>(op.y, rows, y_rows);
-  alignas(64) float bias[block_rows];
-  const auto store = [&](int64_t panel, const Sums& sums, const Interval& some) {
+  alignas(64) float bias[block_rows] = {};
+  const auto store = [&](int64_t panel, Sums& sums, const Interval& some, int step) {
     Target to{.rows = part_of(y, some),
               .first = panel * block_rows,
               .dtype = op.y.dtype,
@@ -92,7 +92,7 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
       read_floats(op.bias.data + to.first * size_of(op.bias.dtype), op.bias.dtype, bias, to.cols);
       to.bias = bias;
     }
-    store_block_transposed(sums, to);
+    store_block_transposed(sums, to, step);
   };
   multiply_panels(
       engine, panels, [&](int64_t panel) { return weight_rows(op.weight, panel); }, op.x.cols, x,
@@ -118,15 +118,16 @@ void run_widened(const Linear& op, int threads) {
 void run(const Linear& op, int threads) {
   if (op.weight.dtype == DType::fp8) return run_widened(op, threads);
   const Engine engine = engine_for(op.weight.dtype);
-  share_rows(
-      threads, op.x.rows, rows_at_once(op.x.rows, threads), blocks_of(op.weight.rows),
-      [&](const Interval& rows, const Interval& panels) { linear_rows(engine, op, rows, panels); });
+  share_rows(threads, op.x.rows, rows_at_once(engine, op.x.rows, op.x.cols, threads),
+             blocks_of(op.weight.rows), [&](const Interval& rows, const Interval& panels) {
+               linear_rows(engine, op, rows, panels);
+             });
 }
 
 void run(const LinearInputGradient& op, int threads) {
   const Engine engine = engine_for(op.weight.dtype);
-  share_rows(threads, op.dy.rows, rows_at_once(op.dy.rows, threads), blocks_of(op.weight.cols),
-             [&](const Interval& rows, const Interval& blocks) {
+  share_rows(threads, op.dy.rows, rows_at_once(engine, op.dy.rows, op.dy.cols, threads),
+             blocks_of(op.weight.cols), [&](const Interval& rows, const Interval& blocks) {
                static thread_local Scratch dy_rows, dx_rows;
                const TileSession session(engine);
                const GradientTerm term{

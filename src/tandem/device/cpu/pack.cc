@@ -125,30 +125,57 @@ void store(const float (*sums)[block_columns], const Target& to) {
       store_run(sums[i] + begin, to, to.rows[i], begin);
 }
 
-void store_transposed(const float (*sums)[block_columns], const Target& to) {
-  alignas(64) std::byte lying[16][line_bytes], turned[16 * line_bytes];
-  // 16 columns of f32 at a time, or 32 of bf16 as pairs: a line for each row either way.
-  const bool pairs = to.dtype == DType::bf16 && !to.accumulate;
+// 16 rows and columns of f32.
+void store_quarter(const float (*sums)[block_columns], const Target& to, int64_t first,
+                   int64_t begin) {
+  alignas(64) std::byte turned[16 * line_bytes];
   const std::byte* in[16];
-  for (size_t first = 0; first < to.rows.size(); first += 16)
-    for (int64_t begin = 0; begin < to.cols; begin += pairs ? 32 : 16) {
-      for (int64_t j = 0; j < 16; ++j) {
-        const int64_t at = begin + (pairs ? 2 * j : j);
-        in[j] = pairs ? lying[j] : reinterpret_cast<const std::byte*>(sums[at] + first);
-        if (!pairs || at >= to.cols) continue;  // half a block has no rows behind its last column
-        const auto bias = [&](int64_t k) { return to.bias && k < to.cols ? to.bias[k] : 0.0f; };
-        round_pairs(sums[at] + first, bias(at), sums[at + 1] + first, bias(at + 1), lying[j]);
-      }
-      transpose(in, turned, line_bytes);
-      for (size_t i = first; i < std::min(first + 16, to.rows.size()); ++i) {
-        const std::byte* line = turned + (i - first) * line_bytes;
-        if (!to.rows[i]) continue;
-        if (pairs)
-          store_bf16(line, to.rows[i] + to.first * 2, to.cols);
-        else
-          store_run(reinterpret_cast<const float*>(line), to, to.rows[i], begin);
-      }
-    }
+  for (int64_t j = 0; j < 16; ++j)
+    in[j] = reinterpret_cast<const std::byte*>(sums[begin + j] + first);
+  transpose(in, turned, line_bytes);
+  const auto rows = static_cast<int64_t>(to.rows.size());
+  for (int64_t i = first; i < std::min(first + 16, rows); ++i)
+    if (std::byte* row = to.rows[static_cast<size_t>(i)])
+      store_run(reinterpret_cast<const float*>(turned + (i - first) * line_bytes), to, row, begin);
+}
+
+HWY_INLINE void prepare_write(const std::byte* run, const Target& to) {
+  __builtin_prefetch(run, 1);
+  __builtin_prefetch(run + to.cols * size_of(to.dtype) - 1, 1);
+}
+
+// bf16, a quarter of the work on 16 rows: first the sums are turned, then rows are stored.
+void store_pairs(float (*sums)[block_columns], const Target& to, int64_t first, int quarter) {
+  const int64_t begin = quarter % 2 * 2;
+  if (quarter < 2) {
+    for (int64_t part = begin * 8; part < std::min(begin * 8 + 16, to.cols); part += 8)
+      turn_pairs(sums + part, first, to.bias ? to.bias + part : nullptr);
+    return;
+  }
+  const auto rows = static_cast<int64_t>(to.rows.size());
+  for (int64_t j = begin; j < begin + 2; ++j) {
+    std::byte* out[4] = {};
+    for (int64_t l = 0; l < 4; ++l)
+      if (const int64_t i = first + j + 4 * l; i < rows && to.rows[static_cast<size_t>(i)])
+        out[l] = to.rows[static_cast<size_t>(i)] + to.first * 2;
+    store_turned(sums, first, j, out, to.cols);
+  }
+}
+
+void store_transposed(float (*sums)[block_columns], const Target& to, int step) {
+  constexpr int preparing = store_steps / 2;
+  if (step < preparing) {
+    for (size_t i = step; i < to.rows.size(); i += preparing)
+      if (to.rows[i]) prepare_write(to.rows[i] + to.first * size_of(to.dtype), to);
+    return;
+  }
+  const int64_t half = (step - preparing) / 4;
+  const int quarter = step % 4;
+  if (half * 16 >= static_cast<int64_t>(to.rows.size())) return;
+  if (to.dtype == DType::bf16 && !to.accumulate)
+    store_pairs(sums, to, half * 16, quarter);
+  else if (quarter < 2 && quarter * 16 < to.cols)
+    store_quarter(sums, to, half * 16, quarter * 16);
 }
 
 void features(const Engine& engine, const float (*from)[block_columns], const Interval& depth,
@@ -228,8 +255,8 @@ void pack_strips_transposed(const Engine& engine, const RowsOf& from, const Stri
 void store_block(const float (*sums)[block_columns], const Target& to) {
   HWY_DYNAMIC_DISPATCH(store)(sums, to);
 }
-void store_block_transposed(const float (*sums)[block_columns], const Target& to) {
-  HWY_DYNAMIC_DISPATCH(store_transposed)(sums, to);
+void store_block_transposed(float (*sums)[block_columns], const Target& to, int step) {
+  HWY_DYNAMIC_DISPATCH(store_transposed)(sums, to, step);
 }
 void put_features(const Engine& engine, const float (*features)[block_columns],
                   const Interval& depth, int columns, const Strips& to, int64_t strip) {

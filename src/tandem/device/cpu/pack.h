@@ -46,11 +46,14 @@ struct Target {
   int64_t first = 0;
   DType dtype = DType::f32;
   bool accumulate = false;
-  const float* bias = nullptr;  // of the first column on; may be null
+  const float* bias = nullptr;  // 32 numbers, of the first column on; may be null
 };
 // The sum for row i and column j is sums[i][j], or, transposed, sums[j][i]. At most 32 each.
 void store_block(const float (*sums)[block_columns], const Target& to);
-void store_block_transposed(const float (*sums)[block_columns], const Target& to);
+// In `store_steps` steps, one after the other. The first half of them touches no sums, it brings
+// the rows near; the others are of much the same work, and use up the sums.
+inline constexpr int store_steps = 16;
+void store_block_transposed(float (*sums)[block_columns], const Target& to, int step);
 
 // Hidden features [feature][32 columns], rounded to the engine's dtype already, into a strip whose
 // depth are the features. The bounds of `depth` are even where dwords are pairs; `columns` is 16

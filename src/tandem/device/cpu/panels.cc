@@ -37,8 +37,12 @@ PackedRows pack_rows(const Engine& engine, const RowsOf& from, Scratch& to) {
   return rows;
 }
 
-int64_t rows_at_once(int64_t rows, int threads) {
-  constexpr int64_t most = 256;
+int64_t rows_at_once(const Engine& engine, int64_t rows, int64_t depth, int threads) {
+  constexpr int64_t cached_bytes = int64_t{1} << 20, most_blocks = 16;
+  const int64_t strip_bytes = std::min(engine.lines(depth), lines_at_once) * strip_line_bytes;
+  const int64_t most =
+      std::clamp<int64_t>(cached_bytes / std::max<int64_t>(strip_bytes, 1), 1, most_blocks) *
+      block_columns;
   // With few rows threads share the weights, with many they share the rows.
   int64_t chunks = std::max<int64_t>((rows + most - 1) / most, 1);
   if (rows >= 128 * threads) chunks = std::max<int64_t>(chunks, threads);
@@ -57,7 +61,10 @@ PanelProduct::PanelProduct(const Engine& engine, const Interval& panels, const R
   static thread_local Scratch scratch;
   constexpr int64_t most = 8;
   group_size_ = blocks_ > 1 && engine.lines(depth) > lines_at_once ? most : 1;
-  sums_ = sums_scratch(group_size_ * blocks_);
+  // Sums that are complete after one step need two places, which stay in the first-level cache.
+  const bool one_step = engine.lines(depth) <= lines_at_once && depth % engine.depth_of_line() == 0;
+  places_ = one_step ? 2 : group_size_ * blocks_;
+  sums_ = sums_scratch(places_);
   packed_ = scratch.get<std::byte>(lines_at_once * block_rows * line_bytes);
 }
 
@@ -108,36 +115,62 @@ void PanelProduct::begin(const Step& step) {
   panel_ = packed_panel();
 }
 
-void PanelProduct::hand_on() {
-  if (done_.panel >= 0) body_.run(body_.context, done_.panel, *done_.sums, x_rows(done_.block));
-  done_.panel = -1;
+void PanelProduct::hand_on(int steps) {
+  for (; done_.step < steps; ++done_.step)
+    body_.run(body_.context, done_.panel, *done_.sums, x_rows(done_.block), done_.step);
 }
 
-void PanelProduct::multiply(const Step& step, int64_t block, const Step& next) {
-  Sums& sums = sums_[(step.panel - step.group) * blocks_ + block];
-  BlockProduct p{.a = panel_,
-                 .b = x_.strips.at(block, step.lines.begin),
-                 .columns = x_rows(block).size() > 16 ? 32 : 16,
-                 .lines = step.lines.size(),
-                 .c = sums[0],
-                 .accumulate = step.lines.begin > 0};
+void PanelProduct::look_ahead(const Step& next) {
+  constexpr int64_t few_blocks = 3;  // with more, the processor's own prefetching keeps up
+  ahead_ = {};
+  if (at_end(next)) return;
+  ahead_.rows = rows_at_.get(rows_at_.context, next.panel);
+  if (!ahead_.rows.whole() || blocks_ > few_blocks) return;
+  ahead_.offset = next.lines.begin * line_bytes;
+  ahead_.bytes = next.lines.size() * line_bytes;
+  // All of it by the end of the step, if the next one has as many lines.
+  ahead_.at_once = (block_rows * Meanwhile::lines_between + blocks_ - 1) / blocks_ * line_bytes;
+}
+
+void PanelProduct::Ahead::bring_near() {
+  for (int64_t left = at_once; left > 0 && row < block_rows;) {
+    const std::byte* const begin = rows.row(row) + offset + done;
+    const int64_t count = std::min(left, bytes - done);
+    for (int64_t i = 0; i < count; i += line_bytes) __builtin_prefetch(begin + i, 0, 2);
+    left -= count;
+    done += count;
+    if (done < bytes) continue;
+    done = 0;
+    ++row;
+  }
+}
+
+void PanelProduct::during() {
+  if (ahead_.at_once) ahead_.bring_near();
+  ++turn_;
+  if (done_.step < hand_on_steps) hand_on(static_cast<int>(hand_on_steps * turn_ / turns_));
+}
+
+void PanelProduct::multiply(const Step& step, int64_t block) {
+  Sums& sums = sums_[((step.panel - step.group) * blocks_ + block) % places_];
+  const int64_t lines = step.lines.size();
+  turns_ = (lines + Meanwhile::lines_between - 1) / Meanwhile::lines_between;
+  turn_ = 0;
   // In place, rows far apart compete for few places in the first-level cache: copies do not.
-  if (engine_.tiles && blocks_ > 1 && panel_.half[0] != packed_) {
-    if (block == 0)
-      p.copy = packed_;
-    else
-      p.a = packed_panel();
-  }
-  RowPointers soon;
-  const WeightRows after = at_end(next) ? WeightRows{} : rows_at_.get(rows_at_.context, next.panel);
-  if (after.whole()) {  // each block brings its share of what the next step reads
-    list_rows(after, soon);
-    p.ahead = part_of(std::span<const std::byte* const>(soon), part(block_rows, blocks_, block));
-    p.ahead_offset = next.lines.begin * line_bytes;
-  }
-  p.meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->hand_on(); }, this};
-  engine_.multiply(p);
-  if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums};
+  constexpr int64_t far_apart = 2048;
+  std::byte* const copy =
+      engine_.tiles && blocks_ > 1 && panel_.row_step > far_apart ? packed_ : nullptr;
+  if (copy && block > 0) panel_ = packed_panel();
+  engine_.multiply(
+      {.a = panel_,
+       .b = x_.strips.at(block, step.lines.begin),
+       .columns = x_rows(block).size() > 16 ? 32 : 16,
+       .lines = lines,
+       .c = sums[0],
+       .accumulate = step.lines.begin > 0,
+       .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
+       .copy = block == 0 ? copy : nullptr});
+  if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums, 0};
 }
 
 void PanelProduct::run() {
@@ -147,10 +180,11 @@ void PanelProduct::run() {
   while (!at_end(step)) {
     const Step after = next(step);
     begin(step);
-    for (int64_t block = 0; block < blocks_; ++block) multiply(step, block, after);
+    look_ahead(after);
+    for (int64_t block = 0; block < blocks_; ++block) multiply(step, block);
     step = after;
   }
-  hand_on();
+  hand_on(hand_on_steps);
 }
 
 Sums* sums_scratch(int64_t blocks) {

@@ -12,6 +12,11 @@ namespace tandem::cpu {
 
 using Sums = float[block_rows][block_columns];
 
+// Sums are handed on in this many steps, each a few hundred instructions at most. In the first
+// half of them sums may still be on their way from a kernel: it is for bringing near the memory
+// that the second half writes.
+inline constexpr int hand_on_steps = 16;
+
 // Up to 32 rows of weights, in two halves of up to 16: those of one matrix, or of a gate and an up
 // matrix side by side.
 struct WeightRows {
@@ -20,6 +25,7 @@ struct WeightRows {
   int64_t row_step = 0;  // bytes
 
   bool whole() const { return count[0] == 16 && count[1] == 16; }
+  const std::byte* row(int64_t r) const { return half[r / 16] + r % 16 * row_step; }
 };
 // Rows [32 panel, 32 panel + 32) of a matrix, as many as there are.
 WeightRows weight_rows(const Tensor& weight, int64_t panel);
@@ -37,17 +43,19 @@ struct PackedRows {
 PackedRows packed_rows(const Engine& engine, int64_t rows, int64_t depth);
 PackedRows pack_rows(const Engine& engine, const RowsOf& from, Scratch& to);
 
-// How many rows are packed at once, and go through all weights before the next ones do.
-int64_t rows_at_once(int64_t rows, int threads);
+// How many rows are packed at once, and go through all weights before the next ones do: as many as
+// the second-level cache holds, since the more they are, the less often weights are read.
+int64_t rows_at_once(const Engine& engine, int64_t rows, int64_t depth, int threads);
 
 // Multiplies panels of weights by packed rows: [row of weights][row of x], in blocks of 32 x 32
 // sums. Panels are read in place where all their rows and lines are whole. While a block is
-// computed, the sums of the one before it are handed on.
+// computed, line after line, the sums of the one before it are handed on in small steps, and what
+// the next panel reads is brought near in the order in which it lies in memory.
 class PanelProduct {
  public:
-  // What becomes of sums: body(panel, sums, rows of x).
+  // What becomes of sums: body(panel, sums, rows of x, step), for steps 0 to hand_on_steps - 1.
   struct Body {
-    void (*run)(void* context, int64_t panel, Sums& sums, const Interval& rows);
+    void (*run)(void* context, int64_t panel, Sums& sums, const Interval& rows, int step);
     void* context;
   };
   struct RowsAt {
@@ -67,9 +75,19 @@ class PanelProduct {
     int64_t group = 0, panel = 0;
     Interval lines;
   };
+  // Sums that are being handed on.
   struct Done {
     int64_t panel = -1, block = 0;
     Sums* sums = nullptr;
+    int step = hand_on_steps;
+  };
+  // What the next step reads of its rows, brought near row after row.
+  struct Ahead {
+    WeightRows rows;
+    int64_t offset = 0, bytes = 0;  // of each row
+    int64_t at_once = 0;            // bytes
+    int64_t row = 0, done = 0;
+    void bring_near();
   };
 
   Step next(const Step& step) const;
@@ -78,8 +96,10 @@ class PanelProduct {
   bool in_place(const WeightRows& rows) const;
   static void list_rows(const WeightRows& rows, RowPointers& to);
   void begin(const Step& step);
-  void multiply(const Step& step, int64_t block, const Step& next);
-  void hand_on();
+  void multiply(const Step& step, int64_t block);
+  void look_ahead(const Step& next);
+  void during();
+  void hand_on(int steps);
   Panel packed_panel() const {
     return {{packed_, packed_ + 16 * line_bytes}, line_bytes, block_rows * line_bytes};
   }
@@ -93,22 +113,25 @@ class PanelProduct {
   int64_t depth_;
   PackedRows x_;
   Body body_;
-  int64_t group_size_, blocks_;
+  int64_t group_size_, blocks_, places_;
   Panel panel_;  // of the step
   std::byte* packed_;
   Done done_;
+  Ahead ahead_;
+  int64_t turns_ = 1, turn_ = 0;  // that the block under way gives to other work
   Sums* sums_;
 };
 
-// The same with any callable: rows_at(panel), body(panel, sums, rows of x).
+// The same with any callable: rows_at(panel), body(panel, sums, rows of x, step).
 template <class RowsAt, class Body>
 void multiply_panels(const Engine& engine, const Interval& panels, const RowsAt& rows_at,
                      int64_t depth, const PackedRows& x, const Body& body) {
   const auto call_rows = [](void* context, int64_t panel) {
     return (*static_cast<const RowsAt*>(context))(panel);
   };
-  const auto call_body = [](void* context, int64_t panel, Sums& sums, const Interval& rows) {
-    (*static_cast<const Body*>(context))(panel, sums, rows);
+  const auto call_body = [](void* context, int64_t panel, Sums& sums, const Interval& rows,
+                            int step) {
+    (*static_cast<const Body*>(context))(panel, sums, rows, step);
   };
   // Contexts are only read; C callbacks have no way to say so.
   PanelProduct(engine, panels, {call_rows, const_cast<RowsAt*>(&rows_at)}, depth, x,

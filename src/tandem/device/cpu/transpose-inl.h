@@ -11,6 +11,7 @@
 
 #include "hwy/highway.h"
 #include "tandem/device/cpu/bf16.h"
+#include "tandem/device/cpu/blocks.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tandem::cpu::HWY_NAMESPACE {
@@ -22,29 +23,42 @@ HWY_INLINE void copy_line(const std::byte* from, std::byte* to) {
   _mm512_storeu_si512(to, _mm512_loadu_si512(from));
 }
 
+// The two halves of a transpose of dwords. First 4 x 4 of them are turned within each lane of 128
+// bits: lane l of out[j] has column 4 l + j of the four lines.
+HWY_INLINE void turn_lanes(const __m512i (&in)[4], __m512i (&out)[4]) {
+  const __m512i low01 = _mm512_unpacklo_epi32(in[0], in[1]);
+  const __m512i high01 = _mm512_unpackhi_epi32(in[0], in[1]);
+  const __m512i low23 = _mm512_unpacklo_epi32(in[2], in[3]);
+  const __m512i high23 = _mm512_unpackhi_epi32(in[2], in[3]);
+  out[0] = _mm512_unpacklo_epi64(low01, low23);
+  out[1] = _mm512_unpackhi_epi64(low01, low23);
+  out[2] = _mm512_unpacklo_epi64(high01, high23);
+  out[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+// Then lanes are: out[l] has lane l of each.
+HWY_INLINE void gather_lanes(const __m512i (&in)[4], __m512i (&out)[4]) {
+  const __m512i even01 = _mm512_shuffle_i32x4(in[0], in[1], 0x88);
+  const __m512i odd01 = _mm512_shuffle_i32x4(in[0], in[1], 0xDD);
+  const __m512i even23 = _mm512_shuffle_i32x4(in[2], in[3], 0x88);
+  const __m512i odd23 = _mm512_shuffle_i32x4(in[2], in[3], 0xDD);
+  out[0] = _mm512_shuffle_i32x4(even01, even23, 0x88);
+  out[1] = _mm512_shuffle_i32x4(odd01, odd23, 0x88);
+  out[2] = _mm512_shuffle_i32x4(even01, even23, 0xDD);
+  out[3] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
+}
+
 // to[j][i] = in[i][j], dwords, 16 x 16; the rows of `to` lie to_step bytes apart.
 HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to, int64_t to_step) {
-  // First 4 x 4 blocks of dwords are turned within lanes of 128 bits, then the lanes are.
-  __m512i turned[16];
-  for (int i = 0; i < 16; i += 4) {
-    const __m512i r0 = _mm512_loadu_si512(in[i]), r1 = _mm512_loadu_si512(in[i + 1]);
-    const __m512i r2 = _mm512_loadu_si512(in[i + 2]), r3 = _mm512_loadu_si512(in[i + 3]);
-    const __m512i low01 = _mm512_unpacklo_epi32(r0, r1), high01 = _mm512_unpackhi_epi32(r0, r1);
-    const __m512i low23 = _mm512_unpacklo_epi32(r2, r3), high23 = _mm512_unpackhi_epi32(r2, r3);
-    turned[i] = _mm512_unpacklo_epi64(low01, low23);
-    turned[i + 1] = _mm512_unpackhi_epi64(low01, low23);
-    turned[i + 2] = _mm512_unpacklo_epi64(high01, high23);
-    turned[i + 3] = _mm512_unpackhi_epi64(high01, high23);
+  __m512i turned[4][4];
+  for (int part = 0; part < 4; ++part) {
+    __m512i lines[4];
+    for (int i = 0; i < 4; ++i) lines[i] = _mm512_loadu_si512(in[part * 4 + i]);
+    turn_lanes(lines, turned[part]);
   }
-  for (int j = 0; j < 4; ++j) {  // lane l of turned[4 b + j]: column 4 l + j of rows 4 b .. 4 b + 3
-    const __m512i even01 = _mm512_shuffle_i32x4(turned[j], turned[4 + j], 0x88);
-    const __m512i odd01 = _mm512_shuffle_i32x4(turned[j], turned[4 + j], 0xDD);
-    const __m512i even23 = _mm512_shuffle_i32x4(turned[8 + j], turned[12 + j], 0x88);
-    const __m512i odd23 = _mm512_shuffle_i32x4(turned[8 + j], turned[12 + j], 0xDD);
-    _mm512_storeu_si512(to + j * to_step, _mm512_shuffle_i32x4(even01, even23, 0x88));
-    _mm512_storeu_si512(to + (8 + j) * to_step, _mm512_shuffle_i32x4(even01, even23, 0xDD));
-    _mm512_storeu_si512(to + (4 + j) * to_step, _mm512_shuffle_i32x4(odd01, odd23, 0x88));
-    _mm512_storeu_si512(to + (12 + j) * to_step, _mm512_shuffle_i32x4(odd01, odd23, 0xDD));
+  for (int j = 0; j < 4; ++j) {
+    __m512i lines[4];
+    gather_lanes({turned[0][j], turned[1][j], turned[2][j], turned[3][j]}, lines);
+    for (int l = 0; l < 4; ++l) _mm512_storeu_si512(to + (4 * l + j) * to_step, lines[l]);
   }
 }
 
@@ -73,18 +87,38 @@ HWY_INLINE void write_16(const float* from, std::byte* to, DType dtype) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(upper));
 }
 
-// 16 pairs of bf16 out of two rows, each with a number added.
-HWY_INLINE void round_pairs(const float* even, float to_even, const float* odd, float to_odd,
-                            std::byte* to) {
-  const __m512i low = rounded(_mm512_add_ps(_mm512_loadu_ps(even), _mm512_set1_ps(to_even)));
-  const __m512i high = rounded(_mm512_add_ps(_mm512_loadu_ps(odd), _mm512_set1_ps(to_odd)));
-  _mm512_storeu_si512(to, _mm512_mask_mov_epi16(_mm512_srli_epi32(low, 16), 0xAAAAAAAA, high));
+// The first `count` of 32 bf16.
+HWY_INLINE void store_bf16(__m512i numbers, std::byte* to, int64_t count) {
+  if (count >= 32) return _mm512_storeu_si512(to, numbers);
+  const auto mask = static_cast<__mmask32>((uint64_t{1} << count) - 1);
+  _mm512_mask_storeu_epi16(to, mask, numbers);
 }
 
-// The first `count` of 32 bf16.
-HWY_INLINE void store_bf16(const std::byte* from, std::byte* to, int64_t count) {
-  const auto mask = static_cast<__mmask32>((uint64_t{1} << count) - 1);
-  _mm512_mask_storeu_epi16(to, mask, _mm512_loadu_si512(from));
+// 16 columns of 8 rows of sums, each row with a number of `bias` added, become pairs of bf16:
+// turned within lanes, in the place of the first four rows.
+HWY_INLINE void turn_pairs(float (*sums)[block_columns], int64_t column, const float* bias) {
+  __m512i pairs[4], turned[4];
+  for (int i = 0; i < 4; ++i) {
+    __m512 even = _mm512_loadu_ps(sums[2 * i] + column);
+    __m512 odd = _mm512_loadu_ps(sums[2 * i + 1] + column);
+    if (bias) {
+      even = _mm512_add_ps(even, _mm512_set1_ps(bias[2 * i]));
+      odd = _mm512_add_ps(odd, _mm512_set1_ps(bias[2 * i + 1]));
+    }
+    pairs[i] =
+        _mm512_mask_mov_epi16(_mm512_srli_epi32(rounded(even), 16), 0xAAAAAAAA, rounded(odd));
+  }
+  turn_lanes(pairs, turned);
+  for (int i = 0; i < 4; ++i) _mm512_storeu_si512(sums[i] + column, turned[i]);
+}
+// Rows column + j + 4 l of what turn_pairs has turned, of 32 rows of sums, go to to[l].
+HWY_INLINE void store_turned(const float (*sums)[block_columns], int64_t column, int64_t j,
+                             std::byte* const (&to)[4], int64_t count) {
+  __m512i parts[4], lines[4];
+  for (int i = 0; i < 4; ++i) parts[i] = _mm512_loadu_si512(sums[8 * i + j] + column);
+  gather_lanes(parts, lines);
+  for (int l = 0; l < 4; ++l)
+    if (to[l]) store_bf16(lines[l], to[l], count);
 }
 
 #else
@@ -107,16 +141,22 @@ HWY_INLINE void write_16(const float* from, std::byte* to, DType dtype) {
   write_floats(from, to, dtype, 16);
 }
 
-HWY_INLINE void round_pairs(const float* even, float to_even, const float* odd, float to_odd,
-                            std::byte* to) {
-  for (int i = 0; i < 16; ++i) {
-    const bfloat16 pair[2] = {to_bf16(even[i] + to_even), to_bf16(odd[i] + to_odd)};
-    std::memcpy(to + i * 4, pair, 4);
-  }
+// As above, but a pair stays where its even number was.
+HWY_INLINE void turn_pairs(float (*sums)[block_columns], int64_t column, const float* bias) {
+  for (int i = 0; i < 8; i += 2)
+    for (int64_t k = column; k < column + 16; ++k) {
+      const bfloat16 pair[2] = {to_bf16(bias ? sums[i][k] + bias[i] : sums[i][k]),
+                                to_bf16(bias ? sums[i + 1][k] + bias[i + 1] : sums[i + 1][k])};
+      std::memcpy(&sums[i][k], pair, 4);
+    }
 }
-
-HWY_INLINE void store_bf16(const std::byte* from, std::byte* to, int64_t count) {
-  std::memcpy(to, from, static_cast<size_t>(count) * 2);
+HWY_INLINE void store_turned(const float (*sums)[block_columns], int64_t column, int64_t j,
+                             std::byte* const (&to)[4], int64_t count) {
+  for (int64_t l = 0; l < 4; ++l)
+    for (int64_t k = 0; to[l] && k < count; ++k)
+      std::memcpy(
+          to[l] + k * 2,
+          reinterpret_cast<const std::byte*>(&sums[k / 2 * 2][column + j + 4 * l]) + k % 2 * 2, 2);
 }
 
 #endif
