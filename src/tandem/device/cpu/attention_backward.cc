@@ -194,7 +194,7 @@ void run(const AttentionBackward& op, int threads) {
   head_groups(op.heads, groups);
   parallel_items(threads, static_cast<int64_t>(groups.size()), [&](int64_t g) {
     const HeadGroup& group = groups[static_cast<size_t>(g)];
-    const int64_t tile = queries_at_once(group);
+    const int64_t tile = queries_at_once(op.heads, group);
     for (const AttentionSequence& sequence : op.sequences) {
       const int64_t queries = sequence.query_rows.size();
       for (int64_t begin = 0; begin < queries; begin += tile) {

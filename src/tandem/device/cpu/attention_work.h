@@ -10,6 +10,11 @@
 
 namespace tandem::cpu {
 
+// Sums over the positions of a stretch begin anew, and those of stretches are joined in order. The
+// borders are part of the result's bits; threads may share a sequence at them.
+inline constexpr int64_t stretch_tokens = 16 * kv_block_tokens;
+inline int64_t stretches_of(int64_t keys) { return (keys + stretch_tokens - 1) / stretch_tokens; }
+
 // Query heads that share a head of keys and values: they stand side by side.
 struct HeadGroup {
   int64_t kv_head = 0;
@@ -30,7 +35,7 @@ struct GroupRows {
   int64_t query(int64_t i) const { return queries.begin + i / group->size(); }
   int64_t tensor_row(int64_t i) const { return sequence->query_rows.begin + query(i); }
   int64_t key_count() const { return sequence->first_position + queries.end; }
-  // How many positions of the block that begins at `position` row i sees.
+  // How many positions of the block that begins at `position` row i sees: none where negative.
   int64_t seen(int64_t i, int64_t position) const {
     return std::min(kv_block_tokens, sequence->first_position + query(i) + 1 - position);
   }
@@ -53,19 +58,30 @@ struct GroupRows {
 };
 
 // How many queries of a group go together: enough rows that packing a block is little beside its
-// use, and few enough that their sums stay in the second-level cache.
-int64_t queries_at_once(const HeadGroup& group);
+// use, and few enough that what is kept of them stays in the second-level cache.
+int64_t queries_at_once(const AttentionHeads& heads, const HeadGroup& group);
 
-// Some queries of a sequence for consecutive groups. Where a sequence has few queries, groups go
-// together, so that keys and values are read as they lie in memory.
+// Some queries of a sequence for consecutive groups, over some stretches of its keys. Where a
+// sequence has few queries, groups go together, so that keys and values are read as they lie in
+// memory.
 struct AttentionItem {
   const AttentionSequence* sequence = nullptr;
   std::span<const HeadGroup> groups;
   Interval queries;
+  Interval stretches;
+  int64_t first_unit = 0;  // units of the items before this one
+
   GroupRows rows(size_t group) const { return {sequence, &groups[group], queries}; }
+  int64_t key_count() const { return rows(0).key_count(); }
+  // Else it is one stretch of several; the items of the others stand beside it, in order.
+  bool whole() const { return stretches.size() == stretches_of(key_count()); }
 };
+// Up to this many rows of one group are computed side by side.
+inline constexpr int64_t unit_rows = 32;
+int64_t units_of(const AttentionItem& item);
+
 // Written over, like head_groups.
-void attention_items(std::span<const AttentionSequence> sequences,
+void attention_items(const AttentionHeads& heads, std::span<const AttentionSequence> sequences,
                      std::span<const HeadGroup> groups, int threads,
                      std::vector<AttentionItem>& items);
 

@@ -1,0 +1,160 @@
+#include "tandem/device/cpu/attention_pipeline.h"
+
+namespace tandem::cpu {
+namespace {
+
+constexpr float log2_e = 1.44269504f;
+
+// A block of keys that few units read is read where it lies.
+constexpr int64_t units_in_place = 2;
+
+int64_t weights_bytes(const Engine& engine) {
+  return engine.dwords(kv_block_tokens) * strip_dword_bytes;
+}
+
+}  // namespace
+
+int64_t AttentionPipeline::scratch_bytes(const Engine& engine, const AttentionHeads& heads) {
+  return Carver::rounded(panels_bytes(engine, heads.head_dim)) +
+         2 * Carver::rounded(turned_bytes(engine, heads.value_dim)) +
+         2 * (sizeof(BlockScores) + sizeof(RowLine) + weights_bytes(engine)) + sizeof(BlockScores);
+}
+
+AttentionPipeline::AttentionPipeline(const Attention& op, const Engine& engine,
+                                     const AttentionItem& item, std::span<const Row> rows,
+                                     std::byte* scratch)
+    : op_(op), engine_(engine), item_(item), rows_(rows) {
+  Carver carver(scratch);
+  packed_keys_ = carver.take(panels_bytes(engine, op.heads.head_dim));
+  for (std::byte*& memory : turned_values_)
+    memory = carver.take(turned_bytes(engine, op.heads.value_dim));
+  for (Stage& stage : stages_) {
+    stage.scores = reinterpret_cast<BlockScores*>(carver.take(sizeof(BlockScores)));
+    stage.weights = carver.take(weights_bytes(engine));
+    stage.shrink = reinterpret_cast<RowLine*>(carver.take(sizeof(RowLine)));
+  }
+  mask_ = reinterpret_cast<BlockScores*>(carver.take(sizeof(BlockScores)));
+}
+
+void AttentionPipeline::run(int64_t stretch) {
+  positions_ = {stretch * stretch_tokens,
+                std::min((stretch + 1) * stretch_tokens, item_.key_count())};
+  for (const Row& row : rows_) reset(row.sums);
+  Step previous, step, next = following({.position = positions_.begin});
+  while (previous.row || step.row || next.row) {
+    run(previous, step, next);
+    previous = std::exchange(step, next);
+    if (next.row) next = following(next);
+  }
+}
+
+// The first step is that which follows none.
+AttentionPipeline::Step AttentionPipeline::following(const Step& step) const {
+  Step next = step;
+  const auto* row = step.row ? step.row + 1 : rows_.data();
+  for (; next.position < positions_.end; next.position += kv_block_tokens, row = rows_.data())
+    for (; row != rows_.data() + rows_.size(); ++row) {
+      if (!row->unit.sees(next.position)) continue;
+      next.row = row;
+      next.number = step.number + 1;
+      next.first = !step.row || next.position != step.position ||
+                   row->unit.rows.group != step.row->unit.rows.group;
+      next.block += next.first;
+      return next;
+    }
+  return {};
+}
+
+void AttentionPipeline::run(const Step& previous, const Step& step, const Step& next) {
+  if (step.first) turn_values(step);
+  if (step.row) raise(step);
+  const AttentionStep work{scores(next), softmax(step), values(previous)};
+  engine_.tiles ? tile_step(work) : plain_step(engine_, work);
+}
+
+// Keys and values of the block behind that of the step, some at a time: over all heads of the item
+// in the order in which they lie in memory.
+void AttentionPipeline::bring_near(const Step& step, int64_t piece, int64_t pieces) const {
+  const GroupRows& rows = step.row->unit.rows;
+  const int64_t position = step.position + kv_block_tokens;
+  if (position >= item_.stretches.end * stretch_tokens) return;
+  const Interval block = rows.block(position);
+  const int64_t heads = static_cast<int64_t>(item_.groups.size());
+  const int64_t group = rows.group - item_.groups.data();
+  const Interval some =
+      part({group * kv_block_tokens, (group + 1) * kv_block_tokens}, pieces, piece);
+  const auto bring = [&](const Tensor& t, int64_t row, int64_t head, int64_t dim) {
+    const int64_t bytes = dim * size_of(t.dtype);
+    const std::byte* from = t.row_bytes(row) + head * bytes;
+    for (int64_t at = 0; at < bytes; at += line_bytes) __builtin_prefetch(from + at, 0, 2);
+  };
+  for (int64_t i = some.begin; i < some.end && i / heads < block.size(); ++i) {
+    const int64_t head = item_.groups[static_cast<size_t>(i % heads)].kv_head;
+    bring(op_.keys, block.begin + i / heads, head, op_.heads.head_dim);
+    bring(op_.values, block.begin + i / heads, head, op_.heads.value_dim);
+  }
+}
+
+HeadBlock AttentionPipeline::block_of(const Step& step, const Tensor& t, int64_t dim) const {
+  const GroupRows& rows = step.row->unit.rows;
+  const int64_t head = rows.group->kv_head;
+  return {&t, rows.block(step.position), {head * dim, (head + 1) * dim}};
+}
+
+AttentionStep::Scores AttentionPipeline::scores(const Step& next) {
+  if (!next.row) return {};
+  const Unit& unit = next.row->unit;
+  if (next.first) {
+    const HeadBlock block = block_of(next, op_.keys, op_.heads.head_dim);
+    const bool in_place = unit.rows.count() <= units_in_place * unit_rows;
+    keys_ = block_panels(engine_, block, in_place, packed_keys_);
+  }
+  return {&keys_, next.row->queries, unit.columns(), stage(next).scores};
+}
+
+AttentionStep::Values AttentionPipeline::values(const Step& previous) const {
+  if (!previous.row) return {};
+  const Stage& from = stage(previous);
+  const TurnedPanels& features = values_[previous.block % 2];
+  RowLine* sums = previous.row->sums.values;
+  const bool begun = previous.position > positions_.begin;
+  if (begun && from.raised) shrink_values(sums, value_lines(features.count), *from.shrink);
+  return {&features, from.weights, previous.row->unit.columns(), begun, sums};
+}
+
+void AttentionPipeline::turn_values(const Step& step) {
+  const HeadBlock block = block_of(step, op_.values, op_.heads.value_dim);
+  TurnedPanels& values = values_[step.block % 2];
+  values = turned_panels(engine_, block, turned_values_[step.block % 2]);
+  const int64_t panels = value_lines(values.count) / block_rows;
+  for (int64_t panel = 0; panel < panels; ++panel) {
+    bring_near(step, panel, panels);
+    turn(engine_, block, values, panel);
+  }
+}
+
+void AttentionPipeline::raise(const Step& step) {
+  const Unit& unit = step.row->unit;
+  Stage& to = stage(step);
+  if (!unit.sees_all(step.position)) {
+    alignas(line_bytes) RowLine seen;
+    unit.seen(step.position, seen);
+    hide_unseen(*to.scores, seen);
+  }
+  if (op_.dropout.active()) unit.mask(op_.dropout, op_.heads.first_head, step.position, *mask_);
+  to.raised = softmax_raise(softmax(step), *to.shrink);
+}
+
+SoftmaxStep AttentionPipeline::softmax(const Step& step) const {
+  if (!step.row) return {};
+  const Stage& at = stage(step);
+  return {.scores = at.scores,
+          .sums = step.row->sums,
+          .columns = step.row->unit.columns(),
+          .scale = op_.heads.scale * log2_e,
+          .mask = op_.dropout.active() ? mask_ : nullptr,
+          .pairs = engine_.pairs,
+          .strip = at.weights};
+}
+
+}  // namespace tandem::cpu

@@ -1,0 +1,35 @@
+// What is done at one time for units of rows that go through blocks of keys and values: scores of
+// one unit, weights of a second, values of a third. None touches what is another's.
+#pragma once
+
+#include "tandem/device/cpu/attention_block.h"
+
+namespace tandem::cpu {
+
+struct AttentionStep {
+  // scores[position][lane] of up to 64 positions; lines of positions that are not there are left
+  // alone, or hold anything.
+  struct Scores {
+    const BlockPanels* keys = nullptr;   // null: nothing to do
+    const std::byte* queries = nullptr;  // a strip: rows across, features as depth
+    int columns = 32;
+    BlockScores* to = nullptr;
+  } scores;
+  SoftmaxStep weights;
+  // sums[feature][lane] = (or +=, where they are begun) sum of features times weights.
+  struct Values {
+    const TurnedPanels* features = nullptr;  // null: nothing to do
+    const std::byte* weights = nullptr;      // a strip: rows across, positions as depth
+    int columns = 32;
+    bool begun = false;
+    RowLine* sums = nullptr;
+  } values;
+};
+
+// One after the other.
+void plain_step(const Engine& engine, const AttentionStep& step);
+// On AMX tiles, with the weights made in between: a core has room for little else than one tile
+// product at a time, so that products and vectors only overlap where they take turns.
+void tile_step(const AttentionStep& step);
+
+}  // namespace tandem::cpu
