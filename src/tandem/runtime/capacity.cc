@@ -24,10 +24,9 @@ int32_t* used_counts(Rank& rank, const BatchSequence& sequence, int64_t layer_in
     fresh.assign(experts, 0);
     return fresh.data();
   }
-  const size_t layers = rank.stage().layers.size();
-  const size_t first = (sequence.slot * layers + layer_in_stage) * experts;
-  if (rank.capacity_used.size() < first + experts) rank.capacity_used.resize(first + experts);
-  int32_t* used = &rank.capacity_used[first];
+  std::vector<int32_t>& counts = rank.capacity_used[sequence.slot];
+  if (counts.empty()) counts.resize(rank.stage().layers.size() * experts);
+  int32_t* used = &counts[layer_in_stage * experts];
   if (sequence.first_position == 0) std::fill_n(used, experts, 0);
   return used;
 }

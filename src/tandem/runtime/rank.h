@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "tandem/comm/collectives.h"
@@ -120,7 +121,8 @@ class Rank {
   std::vector<Turnstile> attention_gates, mixture_gates, expert_gates;
   std::unique_ptr<Turnstile> head_gate, embedding_gate;
   std::vector<int64_t> expert_tokens;  // [layer of the stage][expert] since the last report
-  std::vector<int32_t> capacity_used;  // inference: [slot][layer of the stage][expert]
+  // Inference: of the sequences that live here, by slot: [layer of the stage][expert].
+  std::unordered_map<int32_t, std::vector<int32_t>> capacity_used;
   std::vector<int64_t> batch_counts;   // tokens of the global batch [layer of the stage][expert]
   double batch_tokens = 0;             // counted tokens of the global batch
   std::vector<int64_t> scratch_cursors;

@@ -35,7 +35,7 @@ void pack_unit(const Engine& engine, const Unit& unit, const Tensor& t, int64_t 
   pack_strips(engine, {{list.data(), list.size()}, dim}, {to, 1, engine.lines(dim)});
 }
 
-void store_unit(const Unit& unit, const RowLine* lines, int64_t dim, const Tensor& to) {
+void store_unit(const Unit& unit, RowLine* lines, int64_t dim, const Tensor& to) {
   Unit::Pointers rows;
   Target target{.rows = unit.pointers(to, dim, rows), .dtype = to.dtype};
   for (; target.first < dim; target.first += block_rows) {

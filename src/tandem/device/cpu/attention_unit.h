@@ -33,7 +33,7 @@ struct Unit {
 
 // Rows across, features as depth: engine.lines(dim) lines of a strip.
 void pack_unit(const Engine& engine, const Unit& unit, const Tensor& t, int64_t dim, std::byte* to);
-// The other way, from one line of f32 for each feature.
-void store_unit(const Unit& unit, const RowLine* lines, int64_t dim, const Tensor& to);
+// The other way, from one line of f32 for each feature; the lines are used up.
+void store_unit(const Unit& unit, RowLine* lines, int64_t dim, const Tensor& to);
 
 }  // namespace tandem::cpu

@@ -126,7 +126,7 @@ class Forward {
                     .cols = features.size(),
                     .first = features.begin,
                     .dtype = t.dtype};
-    for (int step = 0; step < store_steps; ++step) store_block_transposed(sums, to, step);
+    store_block_transposed(sums, to);
   }
 
   // Into the strips that the product with `down` reads.

@@ -54,6 +54,9 @@ void store_block(const float (*sums)[block_columns], const Target& to);
 // the rows near; the others are of much the same work, and use up the sums.
 inline constexpr int store_steps = 16;
 void store_block_transposed(float (*sums)[block_columns], const Target& to, int step);
+inline void store_block_transposed(float (*sums)[block_columns], const Target& to) {
+  for (int step = 0; step < store_steps; ++step) store_block_transposed(sums, to, step);
+}
 
 // Hidden features [feature][32 columns], rounded to the engine's dtype already, into a strip whose
 // depth are the features. The bounds of `depth` are even where dwords are pairs; `columns` is 16

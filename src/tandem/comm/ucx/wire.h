@@ -1,0 +1,43 @@
+// How a message travels: a header of fixed size, and the bytes of both tensors behind each other,
+// row by row without gaps; the second begins at a multiple of 64.
+#pragma once
+
+#include "tandem/comm/transport.h"
+#include "tandem/device/device.h"
+
+namespace tandem::ucx {
+
+struct PartHeader {
+  int64_t rows = 0, cols = 0;
+  DType dtype = DType::f32;
+  bool present = false;
+  int64_t bytes() const { return rows * cols * size_of(dtype); }
+  // Whether it can be what a peer has sent; sizes are bounded so that nothing overflows.
+  bool sound() const {
+    constexpr int64_t most = int64_t{1} << 31;
+    return rows >= 0 && cols >= 0 && rows < most && cols < most && rows * cols < (most << 16) &&
+           dtype <= DType::i32;
+  }
+};
+
+struct Header {
+  int32_t sender = -1;
+  uint64_t sequence = 0;  // counts the messages from this sender to this receiver
+  Tag tag;
+  double sent_seconds = 0;
+  PartHeader parts[2];
+
+  int64_t second_part() const { return (parts[0].bytes() + 63) / 64 * 64; }
+  int64_t bytes() const {
+    return parts[1].bytes() > 0 ? second_part() + parts[1].bytes() : parts[0].bytes();
+  }
+};
+
+Header header_of(const Message& message);
+// The bytes of a message as one run of memory: its own where it lies so, else a copy.
+Tensor packed(const Message& message, const Header& header, Device& device);
+// Memory for a message, and the message that lies in it once it is filled.
+Tensor room_for(const Header& header, Device& device);
+Message unpacked(const Header& header, const Tensor& bytes);
+
+}  // namespace tandem::ucx
