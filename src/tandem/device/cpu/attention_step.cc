@@ -8,6 +8,7 @@ int padded_rows(int64_t count) { return count > 16 ? 32 : 16; }
 }  // namespace
 
 void plain_step(const Engine& engine, const AttentionStep& step) {
+  if (step.ahead) step.ahead->bring(step.lines_ahead);
   if (const auto& s = step.scores; s.keys)
     for (int64_t first = 0; first < s.keys->count; first += block_rows)
       engine.multiply({.a = s.keys->half[first / block_rows],

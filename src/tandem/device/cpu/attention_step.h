@@ -2,6 +2,7 @@
 // one unit, weights of a second, values of a third. None touches what is another's.
 #pragma once
 
+#include "tandem/device/cpu/attention_ahead.h"
 #include "tandem/device/cpu/attention_block.h"
 
 namespace tandem::cpu {
@@ -24,6 +25,8 @@ struct AttentionStep {
     bool begun = false;
     RowLine* sums = nullptr;
   } values;
+  LinesAhead* ahead = nullptr;  // of which `lines_ahead` are brought near meanwhile; may be null
+  int64_t lines_ahead = 0;
 };
 
 // One after the other.

@@ -25,10 +25,15 @@ TANDEM_TILES_INLINE __m512 exp2_lanes(__m512 x) {
   return _mm512_castsi512_ps(_mm512_maskz_add_epi32(there, _mm512_castps_si512(y), power));
 }
 
-// Makes the weights of two positions and 16 lanes at a time.
-class Weights {
+// What goes on beside products: weights of two positions and 16 lanes at a time, memory.
+class Beside {
  public:
-  TANDEM_TILES_INLINE Weights(const SoftmaxStep& step, int64_t products) {
+  TANDEM_TILES_INLINE Beside(const AttentionStep& all, int64_t products) {
+    if (all.ahead && products > 0) {
+      ahead_ = all.ahead;
+      lines_each_ = (all.lines_ahead + products - 1) / products;
+    }
+    const SoftmaxStep& step = all.weights;
     if (!step.scores) return;
     scores_ = (*step.scores)[0];
     mask_ = step.mask ? (*step.mask)[0] : nullptr;
@@ -43,6 +48,7 @@ class Weights {
   // Beside one product.
   TANDEM_TILES_INLINE void some() {
     for (int64_t i = each_; i > 0 && left_ > 0; --i) pair();
+    if (ahead_) ahead_->bring(lines_each_);
   }
   TANDEM_TILES_INLINE void rest() {
     while (left_ > 0) pair();
@@ -78,96 +84,143 @@ class Weights {
   const float *scores_ = nullptr, *mask_ = nullptr, *most_ = nullptr;
   float *weight_ = nullptr, scale_ = 1;
   std::byte* strip_ = nullptr;
-  int64_t lane_ = 0, halves_ = 0, left_ = 0, each_ = 0;
+  int64_t lane_ = 0, halves_ = 0, left_ = 0, each_ = 0, lines_each_ = 0;
+  LinesAhead* ahead_ = nullptr;
 };
 
-// 32 positions times 16 or 32 rows. Tiles: 0..3 sums, 4, 5 positions, 6, 7 rows.
+// Blocks of 4 x 256 sums in tiles 0..3, one after the other: 32 rows by 32 columns, or 64 by 16
+// where columns are few. A block's sums are stored just before the next block needs their tiles: by
+// then they are made. Tiles 4, 5: rows, 6, 7: columns.
 template <bool wide>
-TANDEM_TILES_INLINE void multiply_scores(const AttentionStep::Scores& s, int64_t half,
-                                         Weights& weights) {
-  const bool two = s.keys->count - half * block_rows > 16;
-  const Panel& a = s.keys->half[half];
-  const std::byte *a0 = a.half[0], *a1 = a.half[1], *b = s.queries;
-  const auto a_step = static_cast<size_t>(a.row_step);
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (int64_t line = 0; line < s.keys->lines; ++line) {
-    _tile_loadd(6, b, strip_dword_bytes);
-    _tile_loadd(4, a0, a_step);
-    _tile_dpbf16ps(0, 4, 6);
-    weights.some();
-    if constexpr (wide) {
-      _tile_loadd(7, b + line_bytes, strip_dword_bytes);
-      _tile_dpbf16ps(1, 4, 7);
-      weights.some();
-    }
-    if (two) {
-      _tile_loadd(5, a1, a_step);
-      _tile_dpbf16ps(2, 5, 6);
-      weights.some();
+class Blocks {
+ public:
+  static constexpr int64_t rows_at_once = wide ? 32 : 64;
+
+  TANDEM_TILES_INLINE explicit Blocks(Beside& beside) : beside_(beside) {}
+
+  // Rows `first` and those behind it, of `count` in all. `panel(i)`: that of rows 32 i and on.
+  template <class PanelOf>
+  TANDEM_TILES_INLINE void multiply(const PanelOf& panel, int64_t first, int64_t count,
+                                    const std::byte* strip, int64_t lines, RowLine* sums,
+                                    bool add) {
+    const Panel upper = panel(first / block_rows);
+    Panel lower = upper;
+    if (!wide && first + block_rows < count) lower = panel(first / block_rows + 1);
+    const std::byte* row[4] = {upper.half[0], upper.half[1], lower.half[0], lower.half[1]};
+    const auto step = static_cast<size_t>(upper.row_step);
+    const auto lower_step = static_cast<size_t>(lower.row_step);
+    const int64_t tiles = std::min<int64_t>(rows_at_once, count - first + 15) / 16;
+    for (int64_t line = 0; line < lines; ++line, strip += strip_line_bytes) {
+      const bool start = line == 0;
+      const int64_t at = line * upper.line_step, lower_at = line * lower.line_step;
+      _tile_loadd(6, strip, strip_dword_bytes);
+      _tile_loadd(4, row[0] + at, step);
+      if (start) begin<0>(sums, add);
+      _tile_dpbf16ps(0, 4, 6);
+      beside_.some();
       if constexpr (wide) {
+        _tile_loadd(7, strip + line_bytes, strip_dword_bytes);
+        if (start) begin<1>(sums, add);
+        _tile_dpbf16ps(1, 4, 7);
+        beside_.some();
+        if (tiles < 2) continue;
+        _tile_loadd(5, row[1] + at, step);
+        if (start) begin<2>(sums, add);
+        _tile_dpbf16ps(2, 5, 6);
+        beside_.some();
+        if (start) begin<3>(sums, add);
         _tile_dpbf16ps(3, 5, 7);
-        weights.some();
+        beside_.some();
+      } else {
+        if (tiles < 2) continue;
+        _tile_loadd(5, row[1] + at, step);
+        if (start) begin<1>(sums, add);
+        _tile_dpbf16ps(1, 5, 6);
+        beside_.some();
+        if (tiles < 3) continue;
+        _tile_loadd(4, row[2] + lower_at, lower_step);
+        if (start) begin<2>(sums, add);
+        _tile_dpbf16ps(2, 4, 6);
+        beside_.some();
+        if (tiles < 4) continue;
+        _tile_loadd(5, row[3] + lower_at, lower_step);
+        if (start) begin<3>(sums, add);
+        _tile_dpbf16ps(3, 5, 6);
+        beside_.some();
       }
     }
-    a0 += a.line_step;
-    a1 += a.line_step;
-    b += strip_line_bytes;
+    // What the block before had more than this one.
+    const int64_t used = wide ? 2 * tiles : tiles;
+    if (used <= 1) store<1>();
+    if (used <= 2) store<2>();
+    if (used <= 3) store<3>();
+    sums_ = sums;
+    used_ = used;
   }
-  float* const to = (*s.to)[half * block_rows];
-  constexpr size_t step = sizeof(RowLine);
-  _tile_stored(0, to, step);
-  if constexpr (wide) _tile_stored(1, to + 16, step);
-  if (two) {
-    _tile_stored(2, to + 16 * row_lanes, step);
-    if constexpr (wide) _tile_stored(3, to + 16 * row_lanes + 16, step);
+  TANDEM_TILES_INLINE void end() {
+    store<0>();
+    store<1>();
+    store<2>();
+    store<3>();
   }
+
+ private:
+  static constexpr size_t sums_step = sizeof(RowLine);
+  template <int tile>
+  static TANDEM_TILES_INLINE float* at(RowLine* sums) {
+    return wide ? sums[tile / 2 * 16] + tile % 2 * 16 : sums[tile * 16];
+  }
+  // The intrinsics take numbers alone: a template's parameter is none to them.
+  template <int tile>
+  TANDEM_TILES_INLINE void store() const {
+    if (!sums_ || tile >= used_) return;
+    if constexpr (tile == 0) _tile_stored(0, at<0>(sums_), sums_step);
+    if constexpr (tile == 1) _tile_stored(1, at<1>(sums_), sums_step);
+    if constexpr (tile == 2) _tile_stored(2, at<2>(sums_), sums_step);
+    if constexpr (tile == 3) _tile_stored(3, at<3>(sums_), sums_step);
+  }
+  template <int tile>
+  static TANDEM_TILES_INLINE void load(RowLine* sums) {
+    if constexpr (tile == 0) _tile_loadd(0, at<0>(sums), sums_step);
+    if constexpr (tile == 1) _tile_loadd(1, at<1>(sums), sums_step);
+    if constexpr (tile == 2) _tile_loadd(2, at<2>(sums), sums_step);
+    if constexpr (tile == 3) _tile_loadd(3, at<3>(sums), sums_step);
+  }
+  template <int tile>
+  static TANDEM_TILES_INLINE void zero() {
+    if constexpr (tile == 0) _tile_zero(0);
+    if constexpr (tile == 1) _tile_zero(1);
+    if constexpr (tile == 2) _tile_zero(2);
+    if constexpr (tile == 3) _tile_zero(3);
+  }
+  template <int tile>
+  TANDEM_TILES_INLINE void begin(RowLine* sums, bool add) const {
+    store<tile>();
+    add ? load<tile>(sums) : zero<tile>();
+  }
+
+  Beside& beside_;
+  RowLine* sums_ = nullptr;  // of the block before,
+  int64_t used_ = 0;         // and how many tiles it used
+};
+
+template <bool wide>
+TANDEM_TILES_INLINE void multiply_scores(const AttentionStep::Scores& s, Beside& beside) {
+  Blocks<wide> blocks(beside);
+  const auto panel = [&](int64_t i) { return s.keys->half[i]; };
+  for (int64_t first = 0; first < s.keys->count; first += blocks.rows_at_once)
+    blocks.multiply(panel, first, s.keys->count, s.queries, s.keys->lines, *s.to + first, false);
+  blocks.end();
 }
 
-// All features times 16 or 32 rows. Tiles: 0..3 weights, 4, 5 sums, 6, 7 features.
 template <bool wide>
-TANDEM_TILES_INLINE void multiply_values(const AttentionStep::Values& v, Weights& weights) {
-  const bool two = v.features->lines > 1;
-  const std::byte* line = v.weights;
-  _tile_loadd(0, line, strip_dword_bytes);
-  if constexpr (wide) _tile_loadd(1, line + line_bytes, strip_dword_bytes);
-  if (two) {
-    line += strip_line_bytes;
-    _tile_loadd(2, line, strip_dword_bytes);
-    if constexpr (wide) _tile_loadd(3, line + line_bytes, strip_dword_bytes);
-  }
-  constexpr size_t step = sizeof(RowLine);
-  for (int64_t first = 0; first < v.features->count; first += 16) {
-    const std::byte* a = v.features->at(first / block_rows) + first % block_rows * line_bytes;
-    float* const sums = v.sums[first];
-    _tile_loadd(6, a, line_bytes);
-    if (v.begun) {
-      _tile_loadd(4, sums, step);
-      if constexpr (wide) _tile_loadd(5, sums + 16, step);
-    } else {
-      _tile_zero(4);
-      if constexpr (wide) _tile_zero(5);
-    }
-    _tile_dpbf16ps(4, 6, 0);
-    weights.some();
-    if constexpr (wide) {
-      _tile_dpbf16ps(5, 6, 1);
-      weights.some();
-    }
-    if (two) {
-      _tile_loadd(7, a + block_rows * line_bytes, line_bytes);
-      _tile_dpbf16ps(4, 7, 2);
-      weights.some();
-      if constexpr (wide) {
-        _tile_dpbf16ps(5, 7, 3);
-        weights.some();
-      }
-    }
-    _tile_stored(4, sums, step);
-    if constexpr (wide) _tile_stored(5, sums + 16, step);
-  }
+TANDEM_TILES_INLINE void multiply_values(const AttentionStep::Values& v, Beside& beside) {
+  Blocks<wide> blocks(beside);
+  const auto panel = [&](int64_t i) { return packed_panel(v.features->at(i)); };
+  for (int64_t first = 0; first < v.features->count; first += blocks.rows_at_once)
+    blocks.multiply(panel, first, v.features->count, v.weights, v.features->lines, v.sums + first,
+                    v.begun);
+  blocks.end();
 }
 
 int64_t products_of(const AttentionStep& step) {
@@ -182,14 +235,12 @@ int64_t products_of(const AttentionStep& step) {
 }  // namespace
 
 TANDEM_TILES void tile_step(const AttentionStep& step) {
-  Weights weights(step.weights, products_of(step));
+  Beside beside(step, products_of(step));
   if (const auto& s = step.scores; s.keys)
-    for (int64_t half = 0; half * block_rows < s.keys->count; ++half)
-      s.columns > 16 ? multiply_scores<true>(s, half, weights)
-                     : multiply_scores<false>(s, half, weights);
+    s.columns > 16 ? multiply_scores<true>(s, beside) : multiply_scores<false>(s, beside);
   if (const auto& v = step.values; v.features)
-    v.columns > 16 ? multiply_values<true>(v, weights) : multiply_values<false>(v, weights);
-  weights.rest();
+    v.columns > 16 ? multiply_values<true>(v, beside) : multiply_values<false>(v, beside);
+  beside.rest();
 }
 
 }  // namespace tandem::cpu
