@@ -70,9 +70,8 @@ void AttentionPipeline::run(const Step& previous, const Step& step, const Step& 
   const int64_t lines = step.first ? lines_of_head(step) : 0;
   if (step.first) turn_values(step, lines / 2);
   if (step.row) raise(step);
-  const AttentionStep work{scores(next), softmax(step), values(previous), &ahead_,
-                           lines - lines / 2};
-  engine_.tiles ? tile_step(work) : plain_step(engine_, work);
+  cpu::run(
+      AttentionStep{scores(next), softmax(step), values(previous), &ahead_, lines - lines / 2});
 }
 
 // Begins with the next block where this one is new.
@@ -158,7 +157,6 @@ SoftmaxStep AttentionPipeline::softmax(const Step& step) const {
           .columns = step.row->unit.columns(),
           .scale = op_.heads.scale * log2_e,
           .mask = op_.dropout.active() ? mask_ : nullptr,
-          .pairs = engine_.pairs,
           .strip = at.weights};
 }
 

@@ -29,10 +29,8 @@ struct AttentionStep {
   int64_t lines_ahead = 0;
 };
 
-// One after the other.
-void plain_step(const Engine& engine, const AttentionStep& step);
-// On AMX tiles, with the weights made in between: a core has room for little else than one tile
-// product at a time, so that products and vectors only overlap where they take turns.
-void tile_step(const AttentionStep& step);
+// On AMX tiles. A core has room for little else than one tile product at a time, so that products
+// and vectors only overlap where they take turns.
+void run(const AttentionStep& step);
 
 }  // namespace tandem::cpu

@@ -1,246 +1,100 @@
-// The step of attention on AMX tiles.
-// GCC 12 warns of its own header (PR105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
+// Attention on AMX tiles. Whatever the other rows are, a row goes through the same steps: for each
+// block in order 64 scores (those of positions it may not see are -infinity), their weights, then
+// the values; for each stretch in order its sums.
+#include <cmath>
 
-#include "tandem/device/cpu/attention_step.h"
-
-#define TANDEM_TILES __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl")))
-#define TANDEM_TILES_INLINE TANDEM_TILES __attribute__((always_inline)) inline
+#include "tandem/device/cpu/attention_kernels.h"
+#include "tandem/device/cpu/attention_pipeline.h"
+#include "tandem/device/cpu/scratch.h"
 
 namespace tandem::cpu {
 namespace {
 
-// exp2_lanes of attention_softmax.cc, to 4e-6.
-TANDEM_TILES_INLINE __m512 exp2_lanes(__m512 x) {
-  const __m512 rounder = _mm512_set1_ps(0x1.8p23f);
-  const __m512 shifted = _mm512_add_ps(x, rounder);
-  const __m512 r = _mm512_sub_ps(x, _mm512_sub_ps(shifted, rounder));
-  __m512 y = _mm512_fmadd_ps(_mm512_set1_ps(9.78291264e-3f), r, _mm512_set1_ps(5.59768836e-2f));
-  y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(0.240207111f));
-  y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(0.693113604f));
-  y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(1.0f));
-  const __m512i power = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
-  const __mmask16 there = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
-  return _mm512_castsi512_ps(_mm512_maskz_add_epi32(there, _mm512_castps_si512(y), power));
+constexpr float ln_2 = 0.693147181f;
+
+// Sums of the first unit of the item, those of the others behind them.
+RowSums sums_at(const Attention& op, std::byte* memory, int64_t unit) {
+  return row_sums(reinterpret_cast<float*>(memory + unit * tile_sums_bytes(op.heads)),
+                  op.heads.value_dim);
 }
 
-// What goes on beside products: weights of two positions and 16 lanes at a time, memory.
-class Beside {
- public:
-  TANDEM_TILES_INLINE Beside(const AttentionStep& all, int64_t products) {
-    if (all.ahead && products > 0) {
-      ahead_ = all.ahead;
-      lines_each_ = (all.lines_ahead + products - 1) / products;
-    }
-    const SoftmaxStep& step = all.weights;
-    if (!step.scores) return;
-    scores_ = (*step.scores)[0];
-    mask_ = step.mask ? (*step.mask)[0] : nullptr;
-    most_ = step.sums.most;
-    weight_ = step.sums.weight;
-    strip_ = step.strip;
-    scale_ = step.scale;
-    halves_ = step.columns / 16;
-    left_ = halves_ * kv_block_tokens / 2;
-    each_ = products > 0 ? (left_ + products - 1) / products : left_;
+// body(unit, its number) for the units of an item.
+template <class Body>
+void for_units(const AttentionItem& item, const Body& body) {
+  int64_t number = 0;
+  for (size_t g = 0; g < item.groups.size(); ++g) {
+    const GroupRows rows = item.rows(g);
+    for (int64_t i = 0; i < rows.count(); i += unit_rows)
+      body(Unit{rows, {i, std::min(i + unit_rows, rows.count())}}, number++);
   }
-  // Beside one product.
-  TANDEM_TILES_INLINE void some() {
-    for (int64_t i = each_; i > 0 && left_ > 0; --i) pair();
-    if (ahead_) ahead_->bring(lines_each_);
-  }
-  TANDEM_TILES_INLINE void rest() {
-    while (left_ > 0) pair();
-  }
-
- private:
-  TANDEM_TILES_INLINE void pair() {
-    const __m512 scale = _mm512_set1_ps(scale_), most = _mm512_load_ps(most_ + lane_);
-    const float* at = scores_ + lane_;
-    __m512 even = exp2_lanes(_mm512_fmsub_ps(_mm512_load_ps(at), scale, most));
-    __m512 odd = exp2_lanes(_mm512_fmsub_ps(_mm512_load_ps(at + row_lanes), scale, most));
-    const __m512 sum = _mm512_add_ps(_mm512_load_ps(weight_ + lane_), _mm512_add_ps(even, odd));
-    _mm512_store_ps(weight_ + lane_, sum);
-    if (mask_) {
-      even = _mm512_mul_ps(even, _mm512_load_ps(mask_ + (at - scores_)));
-      odd = _mm512_mul_ps(odd, _mm512_load_ps(mask_ + (at - scores_) + row_lanes));
-    }
-    const __m512i half = _mm512_set1_epi32(0x8000), upper = _mm512_set1_epi32(~0xFFFF);
-    const __m512i low = _mm512_srli_epi32(_mm512_add_epi32(_mm512_castps_si512(even), half), 16);
-    const __m512i high = _mm512_add_epi32(_mm512_castps_si512(odd), half);
-    constexpr int low_or_high_and_upper = 0xF8;
-    _mm512_store_si512(strip_ + lane_ * 4,
-                       _mm512_ternarylogic_epi32(low, high, upper, low_or_high_and_upper));
-    --left_;
-    lane_ += 16;
-    if (lane_ < halves_ * 16) return;
-    lane_ = 0;
-    scores_ += 2 * row_lanes;
-    if (mask_) mask_ += 2 * row_lanes;
-    strip_ += strip_dword_bytes;
-  }
-
-  const float *scores_ = nullptr, *mask_ = nullptr, *most_ = nullptr;
-  float *weight_ = nullptr, scale_ = 1;
-  std::byte* strip_ = nullptr;
-  int64_t lane_ = 0, halves_ = 0, left_ = 0, each_ = 0, lines_each_ = 0;
-  LinesAhead* ahead_ = nullptr;
-};
-
-// Blocks of 4 x 256 sums in tiles 0..3, one after the other: 32 rows by 32 columns, or 64 by 16
-// where columns are few. A block's sums are stored just before the next block needs their tiles: by
-// then they are made. Tiles 4, 5: rows, 6, 7: columns.
-template <bool wide>
-class Blocks {
- public:
-  static constexpr int64_t rows_at_once = wide ? 32 : 64;
-
-  TANDEM_TILES_INLINE explicit Blocks(Beside& beside) : beside_(beside) {}
-
-  // Rows `first` and those behind it, of `count` in all. `panel(i)`: that of rows 32 i and on.
-  template <class PanelOf>
-  TANDEM_TILES_INLINE void multiply(const PanelOf& panel, int64_t first, int64_t count,
-                                    const std::byte* strip, int64_t lines, RowLine* sums,
-                                    bool add) {
-    const Panel upper = panel(first / block_rows);
-    Panel lower = upper;
-    if (!wide && first + block_rows < count) lower = panel(first / block_rows + 1);
-    const std::byte* row[4] = {upper.half[0], upper.half[1], lower.half[0], lower.half[1]};
-    const auto step = static_cast<size_t>(upper.row_step);
-    const auto lower_step = static_cast<size_t>(lower.row_step);
-    const int64_t tiles = std::min<int64_t>(rows_at_once, count - first + 15) / 16;
-    for (int64_t line = 0; line < lines; ++line, strip += strip_line_bytes) {
-      const bool start = line == 0;
-      const int64_t at = line * upper.line_step, lower_at = line * lower.line_step;
-      _tile_loadd(6, strip, strip_dword_bytes);
-      _tile_loadd(4, row[0] + at, step);
-      if (start) begin<0>(sums, add);
-      _tile_dpbf16ps(0, 4, 6);
-      beside_.some();
-      if constexpr (wide) {
-        _tile_loadd(7, strip + line_bytes, strip_dword_bytes);
-        if (start) begin<1>(sums, add);
-        _tile_dpbf16ps(1, 4, 7);
-        beside_.some();
-        if (tiles < 2) continue;
-        _tile_loadd(5, row[1] + at, step);
-        if (start) begin<2>(sums, add);
-        _tile_dpbf16ps(2, 5, 6);
-        beside_.some();
-        if (start) begin<3>(sums, add);
-        _tile_dpbf16ps(3, 5, 7);
-        beside_.some();
-      } else {
-        if (tiles < 2) continue;
-        _tile_loadd(5, row[1] + at, step);
-        if (start) begin<1>(sums, add);
-        _tile_dpbf16ps(1, 5, 6);
-        beside_.some();
-        if (tiles < 3) continue;
-        _tile_loadd(4, row[2] + lower_at, lower_step);
-        if (start) begin<2>(sums, add);
-        _tile_dpbf16ps(2, 4, 6);
-        beside_.some();
-        if (tiles < 4) continue;
-        _tile_loadd(5, row[3] + lower_at, lower_step);
-        if (start) begin<3>(sums, add);
-        _tile_dpbf16ps(3, 5, 6);
-        beside_.some();
-      }
-    }
-    // What the block before had more than this one.
-    const int64_t used = wide ? 2 * tiles : tiles;
-    if (used <= 1) store<1>();
-    if (used <= 2) store<2>();
-    if (used <= 3) store<3>();
-    sums_ = sums;
-    used_ = used;
-  }
-  TANDEM_TILES_INLINE void end() {
-    store<0>();
-    store<1>();
-    store<2>();
-    store<3>();
-  }
-
- private:
-  static constexpr size_t sums_step = sizeof(RowLine);
-  template <int tile>
-  static TANDEM_TILES_INLINE float* at(RowLine* sums) {
-    return wide ? sums[tile / 2 * 16] + tile % 2 * 16 : sums[tile * 16];
-  }
-  // The intrinsics take numbers alone: a template's parameter is none to them.
-  template <int tile>
-  TANDEM_TILES_INLINE void store() const {
-    if (!sums_ || tile >= used_) return;
-    if constexpr (tile == 0) _tile_stored(0, at<0>(sums_), sums_step);
-    if constexpr (tile == 1) _tile_stored(1, at<1>(sums_), sums_step);
-    if constexpr (tile == 2) _tile_stored(2, at<2>(sums_), sums_step);
-    if constexpr (tile == 3) _tile_stored(3, at<3>(sums_), sums_step);
-  }
-  template <int tile>
-  static TANDEM_TILES_INLINE void load(RowLine* sums) {
-    if constexpr (tile == 0) _tile_loadd(0, at<0>(sums), sums_step);
-    if constexpr (tile == 1) _tile_loadd(1, at<1>(sums), sums_step);
-    if constexpr (tile == 2) _tile_loadd(2, at<2>(sums), sums_step);
-    if constexpr (tile == 3) _tile_loadd(3, at<3>(sums), sums_step);
-  }
-  template <int tile>
-  static TANDEM_TILES_INLINE void zero() {
-    if constexpr (tile == 0) _tile_zero(0);
-    if constexpr (tile == 1) _tile_zero(1);
-    if constexpr (tile == 2) _tile_zero(2);
-    if constexpr (tile == 3) _tile_zero(3);
-  }
-  template <int tile>
-  TANDEM_TILES_INLINE void begin(RowLine* sums, bool add) const {
-    store<tile>();
-    add ? load<tile>(sums) : zero<tile>();
-  }
-
-  Beside& beside_;
-  RowLine* sums_ = nullptr;  // of the block before,
-  int64_t used_ = 0;         // and how many tiles it used
-};
-
-template <bool wide>
-TANDEM_TILES_INLINE void multiply_scores(const AttentionStep::Scores& s, Beside& beside) {
-  Blocks<wide> blocks(beside);
-  const auto panel = [&](int64_t i) { return s.keys->half[i]; };
-  for (int64_t first = 0; first < s.keys->count; first += blocks.rows_at_once)
-    blocks.multiply(panel, first, s.keys->count, s.queries, s.keys->lines, *s.to + first, false);
-  blocks.end();
 }
 
-template <bool wide>
-TANDEM_TILES_INLINE void multiply_values(const AttentionStep::Values& v, Beside& beside) {
-  Blocks<wide> blocks(beside);
-  const auto panel = [&](int64_t i) { return packed_panel(v.features->at(i)); };
-  for (int64_t first = 0; first < v.features->count; first += blocks.rows_at_once)
-    blocks.multiply(panel, first, v.features->count, v.weights, v.features->lines, v.sums + first,
-                    v.begun);
-  blocks.end();
+// Adds the sums of a stretch. Where a unit sees nothing of it, there are none.
+void add_stretch(const Attention& op, const Unit& unit, int64_t stretch, const RowSums& to,
+                 const RowSums& sums) {
+  if (unit.sees(stretch * stretch_tokens)) join(to, sums, value_lines(op.heads.value_dim));
 }
 
-int64_t products_of(const AttentionStep& step) {
-  int64_t products = 0;
-  if (const auto& s = step.scores; s.keys)
-    products += (s.keys->count + 15) / 16 * s.keys->lines * (s.columns / 16);
-  if (const auto& v = step.values; v.features)
-    products += (v.features->count + 15) / 16 * v.features->lines * (v.columns / 16);
-  return products;
+void write(const Attention& op, const Unit& unit, const RowSums& sums) {
+  divide(sums, value_lines(op.heads.value_dim));
+  store_unit(unit, sums.values, op.heads.value_dim, op.out);
+  for (int64_t lane = 0; lane < unit.count() && !op.logsumexp.empty(); ++lane)
+    op.logsumexp.row<float>(unit.tensor_row(lane))[unit.head(lane)] =
+        ln_2 * (sums.most[lane] + std::log2(sums.weight[lane]));
 }
 
 }  // namespace
 
-TANDEM_TILES void tile_step(const AttentionStep& step) {
-  Beside beside(step, products_of(step));
-  if (const auto& s = step.scores; s.keys)
-    s.columns > 16 ? multiply_scores<true>(s, beside) : multiply_scores<false>(s, beside);
-  if (const auto& v = step.values; v.features)
-    v.columns > 16 ? multiply_values<true>(v, beside) : multiply_values<false>(v, beside);
-  beside.rest();
+int64_t tile_sums_bytes(const AttentionHeads& heads) {
+  return row_sums_floats(heads.value_dim) * static_cast<int64_t>(sizeof(float));
+}
+
+void attention_tiles(const Attention& op, const Engine& engine, const AttentionItem& item,
+                     std::byte* shared_sums) {
+  static thread_local Scratch scratch;
+  static thread_local std::vector<AttentionPipeline::Row> rows;
+  const int64_t units = units_of(item);
+  const int64_t query_bytes = engine.lines(op.heads.head_dim) * strip_line_bytes;
+  const int64_t pipeline_bytes = AttentionPipeline::scratch_bytes(engine, op.heads);
+  Carver carver(scratch.get<std::byte>(pipeline_bytes +
+                                       units * (query_bytes + 2 * tile_sums_bytes(op.heads))));
+  std::byte* const pipeline_memory = carver.take(pipeline_bytes);
+  std::byte* const queries = carver.take(units * query_bytes);
+  std::byte* const stretch_sums = carver.take(units * tile_sums_bytes(op.heads));
+  std::byte* const sums = item.whole() ? carver.take(units * tile_sums_bytes(op.heads))
+                                       : shared_sums + item.first_unit * tile_sums_bytes(op.heads);
+
+  const TileSession session(engine);
+  rows.clear();
+  for_units(item, [&](const Unit& unit, int64_t number) {
+    std::byte* strip = queries + number * query_bytes;
+    pack_unit(engine, unit, op.q, op.heads.head_dim, strip);
+    rows.push_back({unit, strip, {}});
+  });
+  AttentionPipeline pipeline(op, engine, item, rows, pipeline_memory);
+  for (int64_t stretch = item.stretches.begin; stretch < item.stretches.end; ++stretch) {
+    const bool more = stretch > item.stretches.begin;
+    for (int64_t i = 0; i < units; ++i)
+      rows[static_cast<size_t>(i)].sums = sums_at(op, more ? stretch_sums : sums, i);
+    pipeline.run(stretch);
+    for (int64_t i = 0; i < units && more; ++i)
+      add_stretch(op, rows[static_cast<size_t>(i)].unit, stretch, sums_at(op, sums, i),
+                  rows[static_cast<size_t>(i)].sums);
+  }
+  if (!item.whole()) return;
+  for_units(item, [&](const Unit& unit, int64_t i) { write(op, unit, sums_at(op, sums, i)); });
+}
+
+void join_stretches(const Attention& op, std::span<const AttentionItem> items, std::byte* sums) {
+  const AttentionItem& first = items[0];
+  if (first.whole() || first.stretches.begin > 0) return;
+  for_units(first, [&](const Unit& unit, int64_t i) {
+    const RowSums all = sums_at(op, sums, first.first_unit + i);
+    for (int64_t s = 1; s < stretches_of(first.key_count()); ++s)
+      add_stretch(op, unit, s, all,
+                  sums_at(op, sums, items[static_cast<size_t>(s)].first_unit + i));
+    write(op, unit, all);
+  });
 }
 
 }  // namespace tandem::cpu
