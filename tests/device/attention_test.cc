@@ -250,12 +250,12 @@ struct Gradients {
   Tensor dout, dq, dkeys, dvalues;
 };
 
-TEST(AttentionBackward, AgreesWithReference) {
+TEST_P(Attentions, HaveReferenceGradients) {
   for (uint64_t seed = 0; seed < 16; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     Random random(seed);
     AttentionSizes sizes;
-    sizes.dtype = seed % 2 == 0 ? DType::f32 : DType::bf16;
+    sizes.dtype = dtype();
     sizes.head_dim = std::vector<int64_t>{2, 16, 20, 36, 64, 128}[seed % 6];
     if (seed >= 10) sizes.value_dim = std::vector<int64_t>{34, 2, 72, 16, 48, 1}[seed % 6];
     sizes.latent = sizes.value_dim != 0 && sizes.value_dim <= sizes.head_dim && seed % 3 != 0;
@@ -278,10 +278,14 @@ TEST(AttentionBackward, AgreesWithReference) {
   }
 }
 
-TEST(AttentionBackward, ThreadsLeaveNoTrace) {
+TEST_P(Attentions, HaveGradientsWithoutTraceOfThreads) {
   Random random(3);
-  const AttentionCase c(
-      random, {.head_dim = 32, .kv_head = {0, 0, 1, 2}, .positions = {{0, 130}, {20, 90}}}, true);
+  const AttentionCase c(random,
+                        {.dtype = dtype(),
+                         .head_dim = 32,
+                         .kv_head = {0, 0, 1, 2},
+                         .positions = {{0, 130}, {20, 90}}},
+                        true);
   cpu::run(c.operation(), 1);
   const Gradients one(random, c);
   Gradients more(random, c);

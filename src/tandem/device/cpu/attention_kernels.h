@@ -18,4 +18,10 @@ void attention_tiles(const Attention& op, const Engine& engine, const AttentionI
                      std::byte* sums);
 void join_stretches(const Attention& op, std::span<const AttentionItem> items, std::byte* sums);
 
+// Gradients of some queries of a group: dq of theirs is written, their part of dkeys and dvalues is
+// added.
+void attention_backward_lanes(const AttentionBackward& op, const GroupRows& rows);
+void attention_backward_tiles(const AttentionBackward& op, const Engine& engine,
+                              const GroupRows& rows);
+
 }  // namespace tandem::cpu
