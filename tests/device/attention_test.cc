@@ -24,12 +24,16 @@ void expect_reference(Random& random, const AttentionSizes& sizes) {
   });
 }
 
-TEST(Attention, AgreesWithReference) {
+class Attentions : public EveryWay {};
+INSTANTIATE_TEST_SUITE_P(All, Attentions, ::testing::ValuesIn(ways),
+                         [](const auto& way) { return way.param.name; });
+
+TEST_P(Attentions, AgreeWithReference) {
   for (uint64_t seed = 0; seed < 24; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     Random random(seed);
     AttentionSizes sizes;
-    sizes.dtype = seed % 2 == 0 ? DType::f32 : DType::bf16;
+    sizes.dtype = dtype();
     sizes.head_dim = std::vector<int64_t>{2, 6, 16, 20, 34, 64, 72, 128}[seed % 8];
     if (seed >= 16) sizes.value_dim = std::vector<int64_t>{34, 2, 20, 72, 1, 16, 48, 64}[seed % 8];
     sizes.padding = draw(random, 0, 5);
@@ -47,42 +51,78 @@ TEST(Attention, AgreesWithReference) {
   }
 }
 
-TEST(Attention, HeadsInAnyOrderShareKeys) {
+TEST_P(Attentions, ShareKeysUnevenly) {
   Random random(1);
-  expect_reference(random, {.kv_head = {0, 0, 1, 1, 2}, .positions = {{0, 70}, {63, 64}}});
+  expect_reference(
+      random, {.dtype = dtype(), .kv_head = {0, 0, 1, 1, 2}, .positions = {{0, 70}, {63, 64}}});
+}
+
+// Sums that begin anew are joined, by one thread or several.
+TEST_P(Attentions, ReachFarBack) {
+  Random random(3);
+  expect_reference(random, {.dtype = dtype(),
+                            .head_dim = 32,
+                            .value_dim = 48,
+                            .kv_head = {0, 0},
+                            .positions = {{1020, 1030}, {2500, 2501}, {0, 3}}});
+}
+
+// Scores far apart: the largest so far grows from block to block.
+TEST_P(Attentions, FollowLargeScores) {
+  Random random(4);
+  const AttentionCase c(random, {.dtype = dtype(), .kv_head = {0}, .positions = {{0, 300}}});
+  for (const AttentionSequence& s : c.sequences)
+    for (int64_t j = 0; j < s.key_count(); ++j)
+      for (int64_t i = 0; i < c.keys.cols; ++i) {
+        const int64_t row = c.key_row(s, j);
+        set_element(c.keys, row, i, element(c.keys, row, i) * static_cast<float>(j % 97));
+      }
+  cpu::run(c.operation(), 1);
+  EXPECT_LT(relative_error(c.out, reference_attention(c)), 4 * tolerance(dtype()));
 }
 
 // Latent attention: one head of keys for all queries, values are part of the keys' rows.
-TEST(Attention, ValuesMayBeColumnsOfKeys) {
+TEST_P(Attentions, ReadValuesAsColumnsOfKeys) {
   Random random(2);
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    AttentionSizes sizes{.dtype = dtype,
-                         .head_dim = 24,
-                         .value_dim = 16,
-                         .kv_head = {0, 0, 0},
-                         .positions = {{0, 70}, {100, 103}, {190, 191}},
-                         .padding = 3,
-                         .latent = true};
-    expect_reference(random, sizes);
-    sizes.head_dim = 576;
-    sizes.value_dim = 512;
-    sizes.kv_head.assign(16, 0);
-    sizes.positions = {{0, 20}, {130, 131}};
-    expect_reference(random, sizes);
-  }
+  AttentionSizes sizes{.dtype = dtype(),
+                       .head_dim = 24,
+                       .value_dim = 16,
+                       .kv_head = {0, 0, 0},
+                       .positions = {{0, 70}, {100, 103}, {190, 191}},
+                       .padding = 3,
+                       .latent = true};
+  expect_reference(random, sizes);
+  sizes.head_dim = 576;
+  sizes.value_dim = 512;
+  sizes.kv_head.assign(16, 0);
+  sizes.positions = {{0, 20}, {130, 131}};
+  expect_reference(random, sizes);
 }
 
 // One row at a time, some rows, some heads, other sequences beside it, more threads: the same bits.
-class AttentionBits : public ::testing::TestWithParam<std::tuple<DType, int64_t, int64_t, float>> {
+struct BitsCase {
+  Way way;
+  int64_t head_dim, value_dim;
+  float dropout;
+  std::vector<int32_t> kv_head{0, 0, 0, 1, 1, 1};
+};
+
+class AttentionBits : public ::testing::TestWithParam<BitsCase> {
  protected:
+  void SetUp() override {
+    const Way& way = GetParam().way;
+    if (!cpu::bf16_path_supported(way.path)) GTEST_SKIP() << "not on this processor";
+    if (way.dtype == DType::bf16) cpu::set_bf16_path_for_tests(way.path);
+  }
+  void TearDown() override { cpu::set_bf16_path_for_tests(std::nullopt); }
   AttentionSizes sizes() const {
-    const auto [dtype, head_dim, value_dim, dropout] = GetParam();
-    return {.dtype = dtype,
-            .head_dim = head_dim,
-            .value_dim = value_dim,
-            .kv_head = {0, 0, 0, 1, 1, 1},
-            .positions = {{0, 201}, {3, 9}, {0, 300}},
-            .dropout = dropout};
+    const BitsCase& c = GetParam();
+    return {.dtype = c.way.dtype,
+            .head_dim = c.head_dim,
+            .value_dim = c.value_dim,
+            .kv_head = c.kv_head,
+            .positions = {{0, 201}, {3, 9}, {0, 300}, {1000, 1050}, {2110, 2112}},
+            .dropout = c.dropout};
   }
 };
 
@@ -138,7 +178,7 @@ TEST_P(AttentionBits, DoNotTellHeads) {
   const AttentionCase c(random, sizes());
   cpu::run(c.operation(), 1);
   const int64_t d = c.sizes.head_dim, value_d = c.sizes.value_dim;
-  for (const Interval heads : {Interval{0, 1}, Interval{1, 3}, Interval{2, 5}, Interval{5, 6}}) {
+  for (const Interval heads : {Interval{0, 1}, Interval{1, 3}, Interval{2, 4}, Interval{3, 4}}) {
     Attention op = c.operation();
     const Interval cols{heads.begin * value_d, heads.end * value_d};
     op.q = c.q.slice_cols({heads.begin * d, heads.end * d});
@@ -166,12 +206,18 @@ TEST_P(AttentionBits, DoNotTellThreads) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Sizes, AttentionBits,
-    ::testing::Values(std::tuple{DType::f32, 64, 64, 0.0f}, std::tuple{DType::bf16, 64, 64, 0.0f},
-                      std::tuple{DType::bf16, 128, 128, 0.0f}, std::tuple{DType::f32, 20, 20, 0.1f},
-                      std::tuple{DType::bf16, 36, 36, 0.1f}, std::tuple{DType::f32, 24, 34, 0.1f},
-                      std::tuple{DType::bf16, 80, 33, 0.0f}));
+std::vector<BitsCase> bits_cases() {
+  std::vector<BitsCase> cases;
+  for (const Way& way : ways) {
+    cases.push_back({way, 64, 64, 0.0f});
+    cases.push_back({way, 36, 36, 0.1f});
+    cases.push_back({way, 24, 34, 0.0f, {0, 1, 1, 2}});
+  }
+  cases.push_back({ways[1], 128, 128, 0.0f});
+  cases.push_back({ways[1], 96, 80, 0.1f, std::vector<int32_t>(20, 0)});
+  return cases;
+}
+INSTANTIATE_TEST_SUITE_P(Sizes, AttentionBits, ::testing::ValuesIn(bits_cases()));
 
 // Known numbers: two queries at positions 64 and 65 of one sequence, two heads of 16 that share
 // keys.
@@ -204,12 +250,12 @@ struct Gradients {
   Tensor dout, dq, dkeys, dvalues;
 };
 
-TEST(AttentionBackward, AgreesWithReference) {
+TEST_P(Attentions, HaveReferenceGradients) {
   for (uint64_t seed = 0; seed < 16; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     Random random(seed);
     AttentionSizes sizes;
-    sizes.dtype = seed % 2 == 0 ? DType::f32 : DType::bf16;
+    sizes.dtype = dtype();
     sizes.head_dim = std::vector<int64_t>{2, 16, 20, 36, 64, 128}[seed % 6];
     if (seed >= 10) sizes.value_dim = std::vector<int64_t>{34, 2, 72, 16, 48, 1}[seed % 6];
     sizes.latent = sizes.value_dim != 0 && sizes.value_dim <= sizes.head_dim && seed % 3 != 0;
@@ -232,10 +278,14 @@ TEST(AttentionBackward, AgreesWithReference) {
   }
 }
 
-TEST(AttentionBackward, ThreadsLeaveNoTrace) {
+TEST_P(Attentions, HaveGradientsWithoutTraceOfThreads) {
   Random random(3);
-  const AttentionCase c(
-      random, {.head_dim = 32, .kv_head = {0, 0, 1, 2}, .positions = {{0, 130}, {20, 90}}}, true);
+  const AttentionCase c(random,
+                        {.dtype = dtype(),
+                         .head_dim = 32,
+                         .kv_head = {0, 0, 1, 2},
+                         .positions = {{0, 130}, {20, 90}}},
+                        true);
   cpu::run(c.operation(), 1);
   const Gradients one(random, c);
   Gradients more(random, c);

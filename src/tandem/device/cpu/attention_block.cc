@@ -42,8 +42,18 @@ TurnedPanels turned_panels(const Engine& engine, const HeadBlock& block, std::by
   return {memory, block.cols.size(), engine.lines(block.count())};
 }
 
-void turn(const Engine& engine, const HeadBlock& block, const TurnedPanels& panels, int64_t panel) {
+void turn(const Engine& engine, const HeadBlock& block, const TurnedPanels& panels, int64_t panel,
+          LinesAhead& ahead, int64_t lines) {
   const int64_t first = panel * block_rows;
+  if (engine.pairs && block.count() % 32 == 0 && panels.count - first >= block_rows) {
+    const Tensor& t = *block.tensor;
+    for (int64_t line = 0; line < panels.lines; ++line)
+      turn_bf16(block.row(32 * line) + first * 2, t.stride * 2,
+                panels.at(panel) + line * block_rows * line_bytes, ahead,
+                part(lines, panels.lines, line).size());
+    return;
+  }
+  ahead.bring(lines);
   const Rows rows(block, {0, block.count()});
   pack_panel_transposed(engine, rows.columns(std::min(block_rows, panels.count - first), first),
                         panels.at(panel));

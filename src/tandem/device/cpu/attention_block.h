@@ -2,6 +2,7 @@
 // positions as panels, rows of attention (queries and their like) as strips.
 #pragma once
 
+#include "tandem/device/cpu/attention_ahead.h"
 #include "tandem/device/cpu/attention_softmax.h"
 #include "tandem/device/cpu/pack.h"
 
@@ -47,6 +48,11 @@ inline int64_t turned_bytes(const Engine& engine, int64_t cols) {
   return value_lines(cols) * line_bytes * engine.lines(kv_block_tokens);
 }
 TurnedPanels turned_panels(const Engine& engine, const HeadBlock& block, std::byte* memory);
-void turn(const Engine& engine, const HeadBlock& block, const TurnedPanels& panels, int64_t panel);
+// 32 positions of 32 features each; for processors with AVX-512.
+void turn_bf16(const std::byte* from, int64_t row_step, std::byte* to, LinesAhead& ahead,
+               int64_t lines);
+// Meanwhile `lines` of those ahead are brought near.
+void turn(const Engine& engine, const HeadBlock& block, const TurnedPanels& panels, int64_t panel,
+          LinesAhead& ahead, int64_t lines);
 
 }  // namespace tandem::cpu

@@ -66,33 +66,39 @@ AttentionPipeline::Step AttentionPipeline::following(const Step& step) const {
 }
 
 void AttentionPipeline::run(const Step& previous, const Step& step, const Step& next) {
-  if (step.first) turn_values(step);
+  // Half of what a head has to bring near goes with its values' panels, half with the products.
+  const int64_t lines = step.first ? lines_of_head(step) : 0;
+  if (step.first) turn_values(step, lines / 2);
   if (step.row) raise(step);
-  const AttentionStep work{scores(next), softmax(step), values(previous)};
-  engine_.tiles ? tile_step(work) : plain_step(engine_, work);
+  cpu::run(
+      AttentionStep{scores(next), softmax(step), values(previous), &ahead_, lines - lines / 2});
 }
 
-// Keys and values of the block behind that of the step, some at a time: over all heads of the item
-// in the order in which they lie in memory.
-void AttentionPipeline::bring_near(const Step& step, int64_t piece, int64_t pieces) const {
-  const GroupRows& rows = step.row->unit.rows;
-  const int64_t position = step.position + kv_block_tokens;
-  if (position >= item_.stretches.end * stretch_tokens) return;
-  const Interval block = rows.block(position);
+// Begins with the next block where this one is new.
+int64_t AttentionPipeline::lines_of_head(const Step& step) {
   const int64_t heads = static_cast<int64_t>(item_.groups.size());
-  const int64_t group = rows.group - item_.groups.data();
-  const Interval some =
-      part({group * kv_block_tokens, (group + 1) * kv_block_tokens}, pieces, piece);
-  const auto bring = [&](const Tensor& t, int64_t row, int64_t head, int64_t dim) {
-    const int64_t bytes = dim * size_of(t.dtype);
-    const std::byte* from = t.row_bytes(row) + head * bytes;
-    for (int64_t at = 0; at < bytes; at += line_bytes) __builtin_prefetch(from + at, 0, 2);
-  };
-  for (int64_t i = some.begin; i < some.end && i / heads < block.size(); ++i) {
-    const int64_t head = item_.groups[static_cast<size_t>(i % heads)].kv_head;
-    bring(op_.keys, block.begin + i / heads, head, op_.heads.head_dim);
-    bring(op_.values, block.begin + i / heads, head, op_.heads.value_dim);
+  if (step.position != ahead_position_) {
+    ahead_position_ = step.position;
+    ahead_ = behind(step);
   }
+  return (ahead_.lines() + heads - 1) / heads;
+}
+
+LinesAhead AttentionPipeline::behind(const Step& step) const {
+  const int64_t position = step.position + kv_block_tokens;
+  const Interval block = step.row->unit.rows.block(position);
+  if (block.empty() || position >= item_.stretches.end * stretch_tokens) return {};
+  const Interval heads{item_.groups.front().kv_head, item_.groups.back().kv_head + 1};
+  const auto part = [&](const Tensor& t, int64_t dim) {
+    const int64_t number_bytes = size_of(t.dtype);
+    return LinesAhead::Part{t.row_bytes(block.begin) + heads.begin * dim * number_bytes,
+                            t.stride * number_bytes, heads.size() * dim * number_bytes};
+  };
+  const LinesAhead::Part keys = part(op_.keys, op_.heads.head_dim);
+  LinesAhead::Part values = part(op_.values, op_.heads.value_dim);
+  if (values.data >= keys.data && values.data + values.bytes <= keys.data + keys.bytes)
+    values.bytes = 0;  // they are columns of the keys
+  return {keys, values, block.size()};
 }
 
 HeadBlock AttentionPipeline::block_of(const Step& step, const Tensor& t, int64_t dim) const {
@@ -122,15 +128,13 @@ AttentionStep::Values AttentionPipeline::values(const Step& previous) const {
   return {&features, from.weights, previous.row->unit.columns(), begun, sums};
 }
 
-void AttentionPipeline::turn_values(const Step& step) {
+void AttentionPipeline::turn_values(const Step& step, int64_t lines_ahead) {
   const HeadBlock block = block_of(step, op_.values, op_.heads.value_dim);
   TurnedPanels& values = values_[step.block % 2];
   values = turned_panels(engine_, block, turned_values_[step.block % 2]);
   const int64_t panels = value_lines(values.count) / block_rows;
-  for (int64_t panel = 0; panel < panels; ++panel) {
-    bring_near(step, panel, panels);
-    turn(engine_, block, values, panel);
-  }
+  for (int64_t panel = 0; panel < panels; ++panel)
+    turn(engine_, block, values, panel, ahead_, part(lines_ahead, panels, panel).size());
 }
 
 void AttentionPipeline::raise(const Step& step) {
@@ -153,7 +157,6 @@ SoftmaxStep AttentionPipeline::softmax(const Step& step) const {
           .columns = step.row->unit.columns(),
           .scale = op_.heads.scale * log2_e,
           .mask = op_.dropout.active() ? mask_ : nullptr,
-          .pairs = engine_.pairs,
           .strip = at.weights};
 }
 

@@ -62,9 +62,10 @@ class AttentionPipeline {
   AttentionStep::Values values(const Step& previous) const;
   SoftmaxStep softmax(const Step& step) const;
   void raise(const Step& step);
-  void turn_values(const Step& step);
+  void turn_values(const Step& step, int64_t lines_ahead);
+  int64_t lines_of_head(const Step& step);
   HeadBlock block_of(const Step& step, const Tensor& t, int64_t dim) const;
-  void bring_near(const Step& step, int64_t piece, int64_t pieces) const;
+  LinesAhead behind(const Step& step) const;
   Stage& stage(const Step& step) { return stages_[step.number % 2]; }
   const Stage& stage(const Step& step) const { return stages_[step.number % 2]; }
 
@@ -74,6 +75,8 @@ class AttentionPipeline {
   std::span<const Row> rows_;
   Interval positions_;  // of the stretch
   Stage stages_[2];
+  LinesAhead ahead_;  // the block behind that of this step, of all heads
+  int64_t ahead_position_ = -1;
   BlockPanels keys_;        // of the next step
   TurnedPanels values_[2];  // of this step and the one before
   BlockScores* mask_;

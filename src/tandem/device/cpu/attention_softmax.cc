@@ -18,9 +18,7 @@ namespace {
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 constexpr float headroom = 8;
 
-// 2^x for x < 120, exactly 0 below -126, exactly 1 for 0, NaN for NaN. To one unit in the last
-// place, or to 4e-6 where the result becomes bf16.
-template <bool precise>
+// 2^x for x < 120, exactly 0 below -126, exactly 1 for 0, NaN for NaN.
 HWY_INLINE Lanes exp2_lanes(Lanes x) {
   const F32 d;
   const U32 du;
@@ -29,29 +27,14 @@ HWY_INLINE Lanes exp2_lanes(Lanes x) {
   const auto rounder = hn::Set(d, 0x1.8p23f);
   const auto shifted = hn::Add(x, rounder);
   const auto r = hn::Sub(x, hn::Sub(shifted, rounder));
-  Lanes y;
-  if constexpr (precise) {
-    y = hn::MulAdd(hn::Set(d, 1.55946782e-4f), r, hn::Set(d, 1.34066439e-3f));
-    y = hn::MulAdd(y, r, hn::Set(d, 9.61769297e-3f));
-    y = hn::MulAdd(y, r, hn::Set(d, 5.55031055e-2f));
-    y = hn::MulAdd(y, r, hn::Set(d, 0.240226528f));
-    y = hn::MulAdd(y, r, hn::Set(d, 0.693147215f));
-  } else {
-    y = hn::MulAdd(hn::Set(d, 9.78291264e-3f), r, hn::Set(d, 5.59768836e-2f));
-    y = hn::MulAdd(y, r, hn::Set(d, 0.240207111f));
-    y = hn::MulAdd(y, r, hn::Set(d, 0.693113604f));
-  }
+  auto y = hn::MulAdd(hn::Set(d, 1.55946782e-4f), r, hn::Set(d, 1.34066439e-3f));
+  y = hn::MulAdd(y, r, hn::Set(d, 9.61769297e-3f));
+  y = hn::MulAdd(y, r, hn::Set(d, 5.55031055e-2f));
+  y = hn::MulAdd(y, r, hn::Set(d, 0.240226528f));
+  y = hn::MulAdd(y, r, hn::Set(d, 0.693147215f));
   y = hn::MulAdd(y, r, hn::Set(d, 1.0f));
   const auto power = hn::ShiftLeft<23>(hn::BitCast(du, shifted));
   return hn::IfThenZeroElse(zero, hn::BitCast(d, hn::Add(hn::BitCast(du, y), power)));
-}
-
-// Two neighbours in depth as one dword, each to the nearest bf16 (ties away from zero).
-HWY_INLINE hn::Vec<U32> bf16_pair(Lanes even, Lanes odd) {
-  const U32 d;
-  const auto half = hn::Set(d, 0x8000u), upper = hn::Set(d, 0xFFFF0000u);
-  const auto low = hn::ShiftRight<16>(hn::Add(hn::BitCast(d, even), half));
-  return hn::OrAnd(low, hn::Add(hn::BitCast(d, odd), half), upper);
 }
 
 bool raise_most(const SoftmaxStep& s, RowLine& shrink) {
@@ -68,52 +51,13 @@ bool raise_most(const SoftmaxStep& s, RowLine& shrink) {
     const auto before = hn::Load(d, s.sums.most + lane);
     const auto grown = hn::Gt(top, hn::Add(before, hn::Set(d, headroom)));
     const auto most = hn::IfThenElse(grown, top, before);
-    const auto by = exp2_lanes<true>(hn::Sub(before, most));
+    const auto by = exp2_lanes(hn::Sub(before, most));
     hn::Store(most, d, s.sums.most + lane);
     hn::Store(hn::Mul(by, hn::Load(d, s.sums.weight + lane)), d, s.sums.weight + lane);
     hn::StoreU(by, d, shrink + lane);
     any = any || !hn::AllFalse(d, grown);
   }
   return any;
-}
-
-template <bool pairs, bool masked>
-HWY_INLINE void weights_of(const SoftmaxStep& s) {
-  const F32 d;
-  const auto scale = hn::Set(d, s.scale);
-  for (int64_t lane = 0; lane < s.columns; lane += lane_count()) {
-    const auto most = hn::Load(d, s.sums.most + lane);
-    auto even_sum = hn::Zero(d), odd_sum = hn::Zero(d);
-    for (int64_t j = 0; j < kv_block_tokens; j += 2) {
-      const auto even_score = hn::Load(d, (*s.scores)[j] + lane);
-      const auto odd_score = hn::Load(d, (*s.scores)[j + 1] + lane);
-      auto even = exp2_lanes<!pairs>(hn::MulSub(even_score, scale, most));
-      auto odd = exp2_lanes<!pairs>(hn::MulSub(odd_score, scale, most));
-      even_sum = hn::Add(even_sum, even);
-      odd_sum = hn::Add(odd_sum, odd);
-      if constexpr (masked) {
-        even = hn::Mul(even, hn::Load(d, (*s.mask)[j] + lane));
-        odd = hn::Mul(odd, hn::Load(d, (*s.mask)[j + 1] + lane));
-      }
-      if constexpr (pairs) {
-        auto* to = reinterpret_cast<uint32_t*>(s.strip + j / 2 * strip_dword_bytes);
-        hn::Store(bf16_pair(even, odd), U32(), to + lane);
-      } else {
-        auto* to = reinterpret_cast<float*>(s.strip + j * strip_dword_bytes);
-        hn::Store(even, d, to + lane);
-        hn::Store(odd, d, to + row_lanes + lane);
-      }
-    }
-    float* weight = s.sums.weight + lane;
-    hn::Store(hn::Add(hn::Load(d, weight), hn::Add(even_sum, odd_sum)), d, weight);
-  }
-}
-
-void weights(const SoftmaxStep& s) {
-  if (s.pairs)
-    s.mask ? weights_of<true, true>(s) : weights_of<true, false>(s);
-  else
-    s.mask ? weights_of<false, true>(s) : weights_of<false, false>(s);
 }
 
 void shrink_lines(RowLine* values, int64_t lines, const RowLine& by) {
@@ -144,8 +88,8 @@ void join_sums(const RowSums& a, const RowSums& b, int64_t lines) {
   for (int64_t lane = 0; lane < row_lanes; lane += lane_count()) {
     const auto most_a = hn::Load(d, a.most + lane), most_b = hn::Load(d, b.most + lane);
     const auto most = hn::Max(most_a, most_b);
-    const auto shrink_a = exp2_lanes<true>(hn::Sub(most_a, most));
-    const auto shrink_b = exp2_lanes<true>(hn::Sub(most_b, most));
+    const auto shrink_a = exp2_lanes(hn::Sub(most_a, most));
+    const auto shrink_b = exp2_lanes(hn::Sub(most_b, most));
     const auto add = [&](float* to, const float* from) HWY_ATTR {
       const auto shrunk = hn::Mul(shrink_a, hn::Load(d, to + lane));
       hn::Store(hn::MulAdd(shrink_b, hn::Load(d, from + lane), shrunk), d, to + lane);
@@ -177,7 +121,6 @@ namespace tandem::cpu {
 
 HWY_EXPORT(hide);
 HWY_EXPORT(raise_most);
-HWY_EXPORT(weights);
 HWY_EXPORT(shrink_lines);
 HWY_EXPORT(join_sums);
 HWY_EXPORT(divide_sums);
@@ -200,7 +143,6 @@ void hide_unseen(BlockScores& scores, const RowLine& seen) {
 bool softmax_raise(const SoftmaxStep& step, RowLine& shrink) {
   return HWY_DYNAMIC_DISPATCH(raise_most)(step, shrink);
 }
-void softmax_weights(const SoftmaxStep& step) { HWY_DYNAMIC_DISPATCH(weights)(step); }
 void shrink_values(RowLine* values, int64_t lines, const RowLine& shrink) {
   HWY_DYNAMIC_DISPATCH(shrink_lines)(values, lines, shrink);
 }

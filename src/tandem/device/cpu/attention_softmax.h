@@ -41,14 +41,11 @@ struct SoftmaxStep {
   int columns = 32;                   // 16 or 32
   float scale = 1;                    // makes base-2 logarithms of scores
   const BlockScores* mask = nullptr;  // dropout: factors of the weights
-  bool pairs = false;                 // weights as the engine wants them, with positions as depth,
-  std::byte* strip = nullptr;         // go here
+  std::byte* strip = nullptr;         // where weights go, positions as depth
 };
 // Brings `most` and `weight` to the largest scores. True where values must follow: be multiplied by
 // `shrink`.
 bool softmax_raise(const SoftmaxStep& step, RowLine& shrink);
-// Makes the weights and adds them up in `weight`.
-void softmax_weights(const SoftmaxStep& step);
 void shrink_values(RowLine* values, int64_t lines, const RowLine& shrink);
 
 // a += b: sums of a stretch and of the one behind it.

@@ -2,6 +2,7 @@
 // one unit, weights of a second, values of a third. None touches what is another's.
 #pragma once
 
+#include "tandem/device/cpu/attention_ahead.h"
 #include "tandem/device/cpu/attention_block.h"
 
 namespace tandem::cpu {
@@ -24,12 +25,12 @@ struct AttentionStep {
     bool begun = false;
     RowLine* sums = nullptr;
   } values;
+  LinesAhead* ahead = nullptr;  // of which `lines_ahead` are brought near meanwhile; may be null
+  int64_t lines_ahead = 0;
 };
 
-// One after the other.
-void plain_step(const Engine& engine, const AttentionStep& step);
-// On AMX tiles, with the weights made in between: a core has room for little else than one tile
-// product at a time, so that products and vectors only overlap where they take turns.
-void tile_step(const AttentionStep& step);
+// On AMX tiles. A core has room for little else than one tile product at a time, so that products
+// and vectors only overlap where they take turns.
+void run(const AttentionStep& step);
 
 }  // namespace tandem::cpu

@@ -36,7 +36,7 @@ int64_t units_of(const AttentionItem& item) {
 }
 
 void attention_items(const AttentionHeads& heads, std::span<const AttentionSequence> sequences,
-                     std::span<const HeadGroup> groups, int threads,
+                     std::span<const HeadGroup> groups, int threads, bool stretches_apart,
                      std::vector<AttentionItem>& items) {
   int64_t widest = 1, tile = rows_at_once(heads);
   for (const HeadGroup& group : groups) {
@@ -52,7 +52,7 @@ void attention_items(const AttentionHeads& heads, std::span<const AttentionSeque
   // Every thread should get several items, whatever their sizes: stretches are dealt out where
   // tiles of queries are few, and groups only where that is not enough.
   const int64_t enough = threads == 1 ? 1 : 4 * threads;
-  const bool split = tiles < enough;
+  const bool split = stretches_apart && tiles < enough;
   const int64_t cuts = parts(enough, std::max<int64_t>(1, split ? pieces : tiles));
   const int64_t together = parts(static_cast<int64_t>(groups.size()), cuts);
 

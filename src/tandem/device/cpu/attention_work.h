@@ -80,9 +80,9 @@ struct AttentionItem {
 inline constexpr int64_t unit_rows = 32;
 int64_t units_of(const AttentionItem& item);
 
-// Written over, like head_groups.
+// Written over, like head_groups. Items have all stretches unless `stretches_apart`.
 void attention_items(const AttentionHeads& heads, std::span<const AttentionSequence> sequences,
-                     std::span<const HeadGroup> groups, int threads,
+                     std::span<const HeadGroup> groups, int threads, bool stretches_apart,
                      std::vector<AttentionItem>& items);
 
 }  // namespace tandem::cpu
