@@ -148,9 +148,9 @@ class EveryWay : public ::testing::TestWithParam<Way> {
  protected:
   void SetUp() override {
     if (!cpu::bf16_path_supported(GetParam().path)) GTEST_SKIP() << "not on this processor";
-    if (GetParam().dtype == DType::bf16) cpu::set_bf16_path_for_tests(GetParam().path);
+    if (GetParam().dtype == DType::bf16) cpu::set_bf16_path(GetParam().path);
   }
-  void TearDown() override { cpu::set_bf16_path_for_tests(std::nullopt); }
+  void TearDown() override { cpu::set_bf16_path(std::nullopt); }
   DType dtype() const { return GetParam().dtype; }
 };
 

@@ -11,6 +11,7 @@
 #include "tandem/cli/machine.h"
 #include "tandem/cli/model_options.h"
 #include "tandem/device/cpu/cpu_device.h"
+#include "tandem/device/cpu/gemm.h"
 #include "tandem/report/format.h"
 
 namespace tandem::cli {
@@ -19,12 +20,25 @@ namespace {
 struct BenchOptions {
   ModelOptions model;
   bool quick = false;
+  std::string bf16;
 };
+
+// The path that --bf16 names, or the fastest.
+void choose_bf16_path(const std::string& name) {
+  using enum cpu::Bf16Path;
+  if (name.empty()) return;
+  const cpu::Bf16Path path = name == "amx" ? amx : name == "avx512" ? avx512 : as_f32;
+  if (!cpu::bf16_path_supported(path))
+    throw InputError("--bf16 {}: this processor lacks the instructions", name);
+  cpu::set_bf16_path(path);
+}
 
 const char* const separation = "separation";
 const char* const separated_plans[] = {"ma:attention=1,experts=1",
                                        "ma:attention=1,experts=1,micro_batches=2"};
 const char* const other_plans[] = {"tp:ranks=2", "pp:stages=2", "ep:ranks=2"};
+
+constexpr double probe_seconds = 0.06;
 
 nlohmann::json print_ceilings(const Bench& bench) {
   auto json = nlohmann::json::array();
@@ -38,6 +52,10 @@ nlohmann::json print_ceilings(const Bench& bench) {
     const Ceilings one = bench.ceilings(dtype, 1), all = bench.ceilings(dtype, threads);
     add(fmt::format("{} products ({})", dtype_name(dtype), cpu::peak_instructions(dtype)), "FLOP/s",
         one.flops_per_second, all.flops_per_second);
+    const double loaded = cpu::loaded_flops_per_second(dtype, 1, probe_seconds);
+    if (loaded > 0)
+      add(fmt::format("{} products, operands from the first-level cache", dtype_name(dtype)),
+          "FLOP/s", loaded, cpu::loaded_flops_per_second(dtype, threads, probe_seconds));
     if (dtype == DType::f32)
       add("reading memory", "B/s", one.bytes_per_second, all.bytes_per_second);
   }
@@ -110,6 +128,7 @@ nlohmann::json bench_steps(Bench& bench, ParameterStore& store) {
 
 void run(BenchOptions& o) {
   if (o.model.dtype.empty()) o.model.dtype = "bf16";
+  choose_bf16_path(o.bf16);
   Bench bench({.threads = o.model.thread_count(), .quick = o.quick});
   nlohmann::json json{{"machine", machine_name()}, {"threads", bench.settings().threads}};
   json["ceilings"] = print_ceilings(bench);
@@ -141,6 +160,11 @@ void add_bench(CLI::App& app) {
   o->model.add(*command, false);
   command->get_option("--model")->required(false)->capture_default_str();
   command->add_flag("--quick", o->quick, "Fewer sizes and less time for each");
+  command
+      ->add_option("--bf16", o->bf16,
+                   "How bf16 is multiplied, and the peak that figures are shares of: amx, avx512 "
+                   "(dot products, the peak of processors without AMX), f32; else the fastest")
+      ->check(CLI::IsMember({"amx", "avx512", "f32"}));
   command->callback([o] { run(*o); });
 }
 

@@ -73,17 +73,18 @@ Table figures_table(const std::vector<Figure>& figures, const std::string& secti
                {"memory"},
                {"of it"},
                {"of its bound"},
+               {"by operation"},
                {"idle"},
                {"bound set by", Align::left}});
   for (const Figure& f : figures) {
     if (f.section != section) continue;
-    table.add_row({f.name, format_seconds(f.seconds),
-                   f.tokens > 0 ? format_number(f.tokens / f.seconds) : "",
-                   rate_text(f.cost.flops / f.seconds, "FLOP/s"),
-                   rate_text(f.ceilings.flops_per_second, "FLOP/s"), share_text(f.flops_share()),
-                   rate_text(f.cost.bytes / f.seconds, "B/s"),
-                   rate_text(f.ceilings.bytes_per_second, "B/s"), share_text(f.bytes_share()),
-                   share_text(f.bound_share()), share_text(f.outside_share), f.bound});
+    table.add_row(
+        {f.name, format_seconds(f.seconds), f.tokens > 0 ? format_number(f.tokens / f.seconds) : "",
+         rate_text(f.cost.flops / f.seconds, "FLOP/s"),
+         rate_text(f.ceilings.flops_per_second, "FLOP/s"), share_text(f.flops_share()),
+         rate_text(f.cost.bytes / f.seconds, "B/s"), rate_text(f.ceilings.bytes_per_second, "B/s"),
+         share_text(f.bytes_share()), share_text(f.bound_share()), share_text(f.operations_share()),
+         share_text(f.outside_share), f.bound});
   }
   return table;
 }
@@ -104,6 +105,8 @@ nlohmann::json figures_json(const std::vector<Figure>& figures) {
                     {"bound_seconds", f.bound_seconds},
                     {"bound_share", f.bound_share()},
                     {"bound", f.bound},
+                    {"operations_seconds", f.operations_seconds},
+                    {"operations_share", f.operations_share()},
                     {"outside_share", f.outside_share}});
   return list;
 }

@@ -21,11 +21,14 @@ struct Figure {
   Ceilings ceilings;         // of all threads, measured before and after
   double bound_seconds = 0;  // the least a run can take: at these ceilings, or as `bound` says
   std::string bound;
+  double operations_seconds =
+      0;                     // the same with every operation bound by itself; whole steps alone
   double outside_share = 0;  // of rank time, spent outside compute spans; whole steps alone
 
   double flops_share() const { return share(cost.flops, ceilings.flops_per_second); }
   double bytes_share() const { return share(cost.bytes, ceilings.bytes_per_second); }
   double bound_share() const { return seconds > 0 ? bound_seconds / seconds : 0; }
+  double operations_share() const { return seconds > 0 ? operations_seconds / seconds : 0; }
 
  private:
   double share(double work, double ceiling) const {

@@ -32,6 +32,16 @@ Cost cost_of(const RankSpans& rank) {
   return cost;
 }
 
+// Of all operations, each bound by products or by memory: closer than the bound of the sums, since
+// one operation's products do not fill the time in which another one waits for memory.
+double operations_seconds(const RankSpans& rank, const Ceilings& ceilings) {
+  double seconds = 0;
+  for (const Span& span : rank.spans)
+    if (span.lane == Lane::attention || span.lane == Lane::expert)
+      seconds += roofline_seconds(span.cost, ceilings);
+  return seconds;
+}
+
 Cost divided(const Cost& cost, int64_t by) {
   return {cost.flops / static_cast<double>(by), cost.bytes / static_cast<double>(by)};
 }
@@ -52,6 +62,9 @@ void StepBench::add_work(Figure& figure, Engine& engine, int64_t steps, const Ti
     one_after_the_other += least;
     if (least > figure.bound_seconds) slowest = rank;
     figure.bound_seconds = std::max(figure.bound_seconds, least);
+    figure.operations_seconds =
+        std::max(figure.operations_seconds,
+                 operations_seconds(ranks[rank], rank_ceilings) / static_cast<double>(steps));
     const Metrics own = compute_metrics(std::span(ranks).subspan(rank, 1), window);
     busy += std::max(own.attention.utilisation, own.expert.utilisation);
   }

@@ -70,6 +70,7 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
       _tile_stored(4, copy, line_bytes);
       if constexpr (two_halves) _tile_stored(5, copy + 16 * line_bytes, line_bytes);
     }
+    p.meanwhile.run();
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (two_halves) _tile_dpbf16ps(2, 5, 6);
     if constexpr (wide) _tile_dpbf16ps(1, 4, 7);
@@ -78,7 +79,6 @@ TANDEM_AMX void multiply(const BlockProduct& p) {
     a1 += p.a.line_step;
     b0 += strip_line_bytes;
     b1 += strip_line_bytes;
-    p.meanwhile.run(line);
   }
   _tile_stored(0, p.c, c_step);
   if constexpr (wide) _tile_stored(1, p.c + 16, c_step);

@@ -23,7 +23,7 @@ TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, flo
           p.accumulate ? _mm512_loadu_ps(c + r * p.c_stride + s * 16) : _mm512_setzero_ps();
   const std::byte* b = p.b;
   for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step) {
-    if (first_row == 0) p.meanwhile.run(line);
+    if (first_row == 0) p.meanwhile.run();
     for (int dword = 0; dword < 16; ++dword, b += strip_dword_bytes) {
       __m512i columns[vectors];
       for (int s = 0; s < vectors; ++s) columns[s] = _mm512_loadu_si512(b + s * line_bytes);

@@ -30,7 +30,7 @@ void multiply_group(const BlockProduct& p, int first_row, const std::byte* b, fl
     for (int v = 0; v < vectors; ++v)
       sums[r][v] = p.accumulate ? hn::LoadU(d, c + r * p.c_stride + v * lanes) : hn::Zero(d);
   for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step) {
-    if (first) p.meanwhile.run(line);
+    if (first) p.meanwhile.run();
     for (int dword = 0; dword < 16; ++dword, b += strip_dword_bytes) {
       hn::Vec<D> numbers[vectors];
       for (int v = 0; v < vectors; ++v)

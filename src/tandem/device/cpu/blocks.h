@@ -46,14 +46,13 @@ struct Strips {
   }
 };
 
-// Other work for a thread whose units for products are busy: a little with every fourth line of
+// Other work for a thread whose units for products are busy: a little with every line of
 // depth. Little, since a processor looks only some hundred instructions ahead for more products.
 struct Meanwhile {
-  static constexpr int64_t lines_between = 4;
   void (*work)(void* context) = nullptr;
   void* context = nullptr;
-  void run(int64_t line) const {
-    if (line % lines_between == 0 && work) work(context);
+  void run() const {
+    if (work) work(context);
   }
 };
 

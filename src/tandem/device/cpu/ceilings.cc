@@ -20,6 +20,7 @@ struct Loop {
   const char* instructions = "";
   double flops = 0;
   void (*run)(int64_t rounds) = nullptr;
+  void (*run_loaded)(int64_t rounds) = nullptr;  // where operands have registers of their own kind
 };
 
 __attribute__((target("amx-tile,amx-bf16"))) void amx_rounds(int64_t rounds) {
@@ -37,6 +38,27 @@ __attribute__((target("amx-tile,amx-bf16"))) void amx_rounds(int64_t rounds) {
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
     _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  release_tiles();
+}
+
+// Two rows of tiles by two columns, the most that eight tiles allow.
+__attribute__((target("amx-tile,amx-bf16"))) void amx_loaded_rounds(int64_t rounds) {
+  alignas(64) static const std::byte zeros[4][1024] = {};
+  load_tile_configuration();
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t i = 0; i < rounds; ++i) {
+    _tile_loadd(6, zeros[0], 64);
+    _tile_loadd(4, zeros[1], 64);
+    _tile_loadd(5, zeros[2], 64);
+    _tile_loadd(7, zeros[3], 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(1, 4, 7);
     _tile_dpbf16ps(3, 5, 7);
   }
   release_tiles();
@@ -79,9 +101,9 @@ __attribute__((target("avx2,fma"))) void avx2_rounds(int64_t rounds) {
 }
 
 Loop loop_for(DType dtype) {
-  if (dtype == DType::bf16 && bf16_path_supported(Bf16Path::amx))
-    return {"AMX tiles", 4 * 2.0 * 16 * 16 * 32, amx_rounds};
-  if (dtype == DType::bf16 && bf16_path_supported(Bf16Path::avx512))
+  if (dtype == DType::bf16 && bf16_path() == Bf16Path::amx)
+    return {"AMX tiles", 4 * 2.0 * 16 * 16 * 32, amx_rounds, amx_loaded_rounds};
+  if (dtype == DType::bf16 && bf16_path() == Bf16Path::avx512)
     return {"AVX-512 bf16", sums_in_flight * 2.0 * 32, avx512_bf16_rounds};
   if (__builtin_cpu_supports("avx512f"))
     return {"AVX-512", sums_in_flight * 2.0 * 16, avx512_rounds};
@@ -120,19 +142,32 @@ void read_sse2(const std::byte* bytes, int64_t count) {
 
 const char* peak_instructions(DType dtype) { return loop_for(dtype).instructions; }
 
-double peak_flops_per_second(DType dtype, int threads, double seconds) {
-  const Loop loop = loop_for(dtype);
-  if (!loop.run) return 0;
+namespace {
+
+double flops_per_second(void (*run)(int64_t rounds), double flops, int threads, double seconds) {
+  if (!run) return 0;
   // A first guess at the rounds, then as many as fill the time; dealt out as kernels deal out work.
   const int64_t pieces = threads * pieces_a_thread;
   int64_t rounds = 1000;
   for (int trial = 0;; ++trial) {
     const double start = wall_seconds();
-    parallel_items(threads, pieces, [&](int64_t) { loop.run(rounds); });
+    parallel_items(threads, pieces, [&](int64_t) { run(rounds); });
     const double taken = std::max(1e-7, wall_seconds() - start);
-    if (trial > 0) return loop.flops * static_cast<double>(rounds * pieces) / taken;
+    if (trial > 0) return flops * static_cast<double>(rounds * pieces) / taken;
     rounds = std::max(rounds, static_cast<int64_t>(static_cast<double>(rounds) * seconds / taken));
   }
+}
+
+}  // namespace
+
+double peak_flops_per_second(DType dtype, int threads, double seconds) {
+  const Loop loop = loop_for(dtype);
+  return flops_per_second(loop.run, loop.flops, threads, seconds);
+}
+
+double loaded_flops_per_second(DType dtype, int threads, double seconds) {
+  const Loop loop = loop_for(dtype);
+  return flops_per_second(loop.run_loaded, loop.flops, threads, seconds);
 }
 
 // On large pages, as weights are.

@@ -16,6 +16,11 @@ namespace tandem::cpu {
 // for about `seconds`. 0 where it is not known how to measure this processor.
 double peak_flops_per_second(DType dtype, int threads, double seconds);
 
+// The same with operands that are loaded from the first-level cache each time, as no kernel can
+// help doing: less where another tenant shares the core. 0 where products need no loads of their
+// own.
+double loaded_flops_per_second(DType dtype, int threads, double seconds);
+
 // "AMX tiles", "AVX-512 bf16", "AVX-512", "AVX2" or "".
 const char* peak_instructions(DType dtype);
 

@@ -29,7 +29,7 @@ Bf16Path bf16_path() {
   return forced_path().value_or(fastest);
 }
 
-void set_bf16_path_for_tests(std::optional<Bf16Path> path) {
+void set_bf16_path(std::optional<Bf16Path> path) {
   TANDEM_CHECK(!path || bf16_path_supported(*path), "this processor lacks the forced bf16 path");
   forced_path() = path;
 }

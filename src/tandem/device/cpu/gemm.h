@@ -14,9 +14,10 @@ namespace tandem::cpu {
 enum class Bf16Path : uint8_t { amx, avx512, as_f32 };
 
 bool bf16_path_supported(Bf16Path path);
-// The fastest supported path, or the one forced by a test.
+// The fastest supported path, or the one that was set.
 Bf16Path bf16_path();
-// Not thread safe: call it while no operation runs. An unsupported path is a broken invariant.
-void set_bf16_path_for_tests(std::optional<Bf16Path> path);
+// For tests, and for measuring what other processors would do. Not thread safe: call it while no
+// operation runs. An unsupported path is a broken invariant.
+void set_bf16_path(std::optional<Bf16Path> path);
 
 }  // namespace tandem::cpu

@@ -49,8 +49,8 @@ int64_t rows_at_once(const Engine& engine, int64_t rows, int64_t depth, int thre
 
 // Multiplies panels of weights by packed rows: [row of weights][row of x], in blocks of 32 x 32
 // sums. Panels are read in place where all their rows and lines are whole. While a block is
-// computed, line after line, the sums of the one before it are handed on in small steps, and what
-// the next panel reads is brought near in the order in which it lies in memory.
+// computed, the sums of the one before it are handed on in small steps, and what the next panel
+// reads is brought near.
 class PanelProduct {
  public:
   // What becomes of sums: body(panel, sums, rows of x, step), for steps 0 to hand_on_steps - 1.
@@ -81,13 +81,10 @@ class PanelProduct {
     Sums* sums = nullptr;
     int step = hand_on_steps;
   };
-  // What the next step reads of its rows, brought near row after row.
+  // What the next step reads.
   struct Ahead {
     WeightRows rows;
-    int64_t offset = 0, bytes = 0;  // of each row
-    int64_t at_once = 0;            // bytes
-    int64_t row = 0, done = 0;
-    void bring_near();
+    Interval lines;
   };
 
   Step next(const Step& step) const;
@@ -99,6 +96,7 @@ class PanelProduct {
   void multiply(const Step& step, int64_t block);
   void look_ahead(const Step& next);
   void during();
+  void bring_near();
   void hand_on(int steps);
   Panel packed_panel() const {
     return {{packed_, packed_ + 16 * line_bytes}, line_bytes, block_rows * line_bytes};
@@ -118,7 +116,7 @@ class PanelProduct {
   std::byte* packed_;
   Done done_;
   Ahead ahead_;
-  int64_t turns_ = 1, turn_ = 0;  // that the block under way gives to other work
+  int64_t block_ = 0, lines_ = 0, lines_done_ = 0;  // of the block under way
   Sums* sums_;
 };
 

@@ -13,9 +13,10 @@ struct Load {
   int64_t cost = 1;  // of one panel
 };
 
-// Thread t of T takes the panels that begin in the t-th of T equal parts of the whole cost: one run
-// of panels behind each other, so that each thread streams its own stretch of the weights. Calls
-// body(item, panels) on that thread for each item it has a part in.
+// Deals out runs of panels behind each other, of equal cost, so that a thread streams a stretch of
+// the weights: as many runs as threads, or as items where these are more, so that a thread that the
+// system lets wait does not hold up the others for long. Calls body(item, panels) on one thread for
+// each item that a run has a part of.
 template <class Body>
 void share_panels(int threads, std::span<const Load> loads, const Body& body) {
   int64_t total = 0, panels = 0;
@@ -23,9 +24,13 @@ void share_panels(int threads, std::span<const Load> loads, const Body& body) {
     total += load.panels * load.cost;
     panels += load.panels;
   }
-  const int64_t shares = std::min<int64_t>(threads, panels);
-  parallel_ranges(threads, shares, [&](const Interval& mine) {
-    const Interval wanted{total * mine.begin / shares, total * mine.end / shares};
+  constexpr int64_t most_each = 4;
+  const auto items = static_cast<int64_t>(loads.size());
+  const int64_t shares =
+      threads > 1 ? std::min(std::clamp<int64_t>(items, threads, most_each * threads), panels) : 1;
+  if (panels == 0) return;
+  parallel_items(threads, shares, [&](int64_t share) {
+    const Interval wanted{total * share / shares, total * (share + 1) / shares};
     int64_t before = 0;
     for (size_t i = 0; i < loads.size(); ++i) {
       const int64_t count = loads[i].panels, cost = loads[i].cost;
