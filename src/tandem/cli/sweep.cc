@@ -9,6 +9,7 @@
 #include "tandem/cli/model_options.h"
 #include "tandem/cli/work_options.h"
 #include "tandem/planner/search.h"
+#include "tandem/planner/sensitivity.h"
 #include "tandem/report/format.h"
 #include "tandem/report/html.h"
 
@@ -26,6 +27,15 @@ struct Axis {
   std::string name;
   std::vector<double> values;
 };
+
+// Short names of resources.
+const std::map<std::string, std::string>& axis_resources() {
+  static const std::map<std::string, std::string> known = {{"nic", "links between nodes"},
+                                                           {"inside", "links inside nodes"},
+                                                           {"compute", "compute"},
+                                                           {"memory", "memory"}};
+  return known;
+}
 
 Axis parse_axis(const char* option, const std::string& text) {
   const auto refuse = [&] {
@@ -45,24 +55,20 @@ Axis parse_axis(const char* option, const std::string& text) {
   };
   const double first = number(equals + 1, dots), last = number(dots + 2, text.size());
   for (double value = first; value <= last * (1 + 1e-9); value *= 2) axis.values.push_back(value);
-  constexpr std::string_view names[] = {"context", "batch", "nic", "inside", "compute", "memory"};
-  if (std::ranges::find(names, axis.name) == std::end(names) || axis.values.empty()) refuse();
+  if (axis.values.empty() || !(axis.name == "context" || axis.name == "batch" ||
+                               axis_resources().contains(axis.name)))
+    refuse();
   return axis;
 }
 
-// Context and batch are set, links and devices made so many times as fast.
+// Context and batch are set, resources made so many times as fast.
 void apply(const std::string& name, double value, WorkOptions::Read& to) {
-  if (name == "context") to.work.context_tokens = std::llround(value);
-  if (name == "batch") to.work.sequences = std::llround(value);
-  for (Node& node : to.cluster.nodes) {
-    if (name == "nic") node.nic.bytes_per_second *= value;
-    if (name == "inside") node.inside.bytes_per_second *= value;
-  }
-  for (DeviceType& type : to.cluster.types) {
-    if (name == "memory") type.memory_bytes_per_second *= value;
-    if (name == "compute")
-      for (auto& [dtype, flops] : type.flops_per_second) flops *= value;
-  }
+  if (name == "context")
+    to.work.context_tokens = std::llround(value);
+  else if (name == "batch")
+    to.work.sequences = std::llround(value);
+  else
+    to.cluster = scaled(to.cluster, {axis_resources().at(name)}, value);
 }
 
 struct Point {
@@ -108,10 +114,12 @@ void write_html(const SweepOptions& o, const Axis& x, const Axis& y,
   html.paragraph(
       "How many times as fast the best separated plan is as the best plan that has attention and "
       "experts on the same devices. Above 1 separation wins. Each plan has its own best "
-      "micro-batches, heads, shards and copies; the best candidates were simulated.");
+      "micro-batches, heads, shards and copies; the best candidates were simulated. Blue fields are "
+      "those where separation wins, orange ones where it loses; the line runs between them.");
   HeatMap map{.title = "Best separated against best colocated",
               .row_label = y.name,
-              .column_label = x.name};
+              .column_label = x.name,
+              .even = 1};
   for (const double value : x.values) map.columns.push_back(axis_value(x.name, value));
   for (const double value : y.values) map.rows.push_back(axis_value(y.name, value));
   for (const Point& p : points) map.values.push_back(p.advantage());
@@ -136,7 +144,8 @@ void run(const SweepOptions& o) {
   const WorkOptions::Read read = o.work.read();
   const Axis x = parse_axis("--x", o.x), y = parse_axis("--y", o.y);
   if (x.name == y.name) throw InputError("--x and --y are both {}", x.name);
-  const SearchSettings settings{.dtype = read.dtype, .simulated = o.simulated, .seed = o.work.seed};
+  const SearchSettings settings{
+      .dtype = read.dtype, .simulated = o.simulated, .seed = o.work.seed};
   const bool terminal = isatty(STDERR_FILENO) != 0;
   std::vector<Column> columns{{y.name + " \\ " + x.name}};
   for (const double value : x.values) columns.push_back({axis_value(x.name, value)});

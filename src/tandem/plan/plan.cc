@@ -108,19 +108,22 @@ void validate_exchange(const Stage& stage, const std::string& where) {
 void validate_ranks(const Plan& plan) {
   const int ranks = plan.ranks_per_copy();
   std::vector<int> stage_of(ranks, -1);
-  for (int rank = 0; rank < ranks; ++rank) {
-    for (size_t s = 0; s < plan.stages.size(); ++s) {
-      const Stage& stage = plan.stages[s];
-      const auto& grid = stage.attention.ranks;
-      if (std::ranges::find(grid, rank) == grid.end() && !holds_expert(stage, rank)) continue;
-      if (stage_of[rank] >= 0)
-        throw InputError("plan '{}': rank {} is in stage {} and in stage {}", plan.name, rank,
-                         stage_of[rank], s);
-      stage_of[rank] = static_cast<int>(s);
-    }
+  const auto put = [&](int rank, int stage) {
+    if (stage_of[rank] >= 0 && stage_of[rank] != stage)
+      throw InputError("plan '{}': rank {} is in stage {} and in stage {}", plan.name, rank,
+                       stage_of[rank], stage);
+    stage_of[rank] = stage;
+  };
+  for (int s = 0; s < std::ssize(plan.stages); ++s) {
+    for (const int rank : plan.stages[s].attention.ranks) put(rank, s);
+    for (const ExpertPlacement& placement : plan.stages[s].experts)
+      for (const auto& replicas : placement)
+        for (const ExpertReplica& replica : replicas)
+          for (const int rank : replica.ranks) put(rank, s);
+  }
+  for (int rank = 0; rank < ranks; ++rank)
     if (stage_of[rank] < 0)
       throw InputError("plan '{}': rank {} has nothing to do", plan.name, rank);
-  }
 }
 
 }  // namespace

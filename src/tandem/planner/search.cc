@@ -77,7 +77,6 @@ class Candidates {
             const std::string plan = fmt::format("ma:attention={},experts={}{}{}", attention,
                                                  ranks - attention, shards, exchange);
             add_with_experts(plan, ranks - attention, suffix);
-            add_with_experts(plan + ",mixed=1", ranks - attention, suffix);
           }
         }
   }
@@ -107,6 +106,11 @@ class Candidates {
 std::string without_micro_batches(const std::string& plan) {
   const size_t at = plan.find("micro_batches=");
   return at == std::string::npos ? plan : plan.substr(0, at - 1);
+}
+
+std::string mixed(const std::string& plan) {
+  const std::string base = without_micro_batches(plan);
+  return base + ",mixed=1" + plan.substr(base.size());
 }
 
 // The best guesses, and the best few of every kind, so that no strategy is judged by a guess alone.
@@ -185,16 +189,20 @@ class Search {
                                              e.memory_bytes / 1e9, e.memory_limit_bytes / 1e9);
   }
 
-  // Ratios between those looked at, around the best separated guesses.
+  // Around the best separated guesses: ratios between those looked at, and both groups spread evenly
+  // over the nodes, which the closed form does not tell from one group after the other.
   void refine() {
-    constexpr int best = 8;
+    constexpr int with_neighbours = 8;
     std::vector<std::string> around;
+    const auto look_at = [&](std::string plan) {
+      if (std::ranges::find(around, plan) == around.end()) around.push_back(std::move(plan));
+    };
     int seen = 0;
     for (const Candidate& c : result_.ranked) {
-      if (c.kind != "ma" || seen++ == best) continue;
-      for (std::string& plan : neighbours(c.plan, cluster_.devices()))
-        if (std::ranges::find(around, plan) == around.end()) around.push_back(std::move(plan));
-      if (seen == best) break;
+      if (c.kind != "ma" || seen == simulated()) continue;
+      if (seen++ < with_neighbours)
+        for (std::string& plan : neighbours(c.plan, cluster_.devices())) look_at(std::move(plan));
+      look_at(mixed(c.plan));
     }
     guess(around);
   }

@@ -26,6 +26,9 @@ struct Candidate {
   Prediction prediction;  // of those that were simulated
   bool simulated = false;
 
+  double memory_bytes() const {  // of the fullest rank
+    return simulated ? static_cast<double>(prediction.fullest().all()) : estimate.memory_bytes;
+  }
   double seconds() const { return simulated ? prediction.step_seconds : estimate.step_seconds; }
 };
 

@@ -26,6 +26,10 @@ void scale_type(DeviceType& type, const std::string& name, double factor) {
 
 }  // namespace
 
+std::string Resource::text(const Cluster& cluster) const {
+  return type < 0 ? name : name + " of " + cluster.types[static_cast<size_t>(type)].name;
+}
+
 std::vector<Resource> resources(const Cluster& cluster) {
   std::vector<Resource> all;
   for (const char* name : {memory, compute}) {
@@ -62,12 +66,8 @@ std::vector<Sensitivity> sensitivities(const ModelConfig& model, const Plan& pla
   };
   const double now = seconds(cluster);
   std::vector<Sensitivity> all;
-  for (const Resource& resource : resources(cluster)) {
-    const std::string of =
-        resource.type < 0 ? ""
-                          : " of " + cluster.types[static_cast<size_t>(resource.type)].name;
-    all.push_back({resource.name + of, 1 - seconds(scaled(cluster, resource, 2)) / now});
-  }
+  for (const Resource& resource : resources(cluster))
+    all.push_back({resource.text(cluster), 1 - seconds(scaled(cluster, resource, 2)) / now});
   std::ranges::stable_sort(all, std::greater(), &Sensitivity::saved_share);
   return all;
 }

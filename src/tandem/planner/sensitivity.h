@@ -14,6 +14,7 @@ namespace tandem {
 struct Resource {
   std::string name;
   int type = -1;  // of the cluster; -1: of all, or of none
+  std::string text(const Cluster& cluster) const;  // "memory of h20"
 };
 std::vector<Resource> resources(const Cluster& cluster);
 // The cluster with so many times as much of it; overheads and latencies so many times as short.

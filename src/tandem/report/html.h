@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,6 +50,9 @@ struct HeatMap {
   std::vector<std::string> rows;
   std::vector<std::string> columns;
   std::vector<double> values;  // [rows, columns]
+  // Of ratios: where neither side wins. Colours then part there, a factor above being as strong as
+  // the same factor below, and a line runs between cells on either side.
+  std::optional<double> even = std::nullopt;
 };
 
 class HtmlReport {

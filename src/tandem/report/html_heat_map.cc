@@ -18,23 +18,30 @@ namespace {
 constexpr size_t shades = 9;
 constexpr size_t most_table_cells = 4096;
 
+// From values to shades: amounts from 0 on, or, with `even`, factors either way of it.
 struct Scale {
-  double low = 0;  // at most 0, so that shades can be compared as amounts
-  double high = 0;
+  double low = 0, high = 0;
+  std::optional<double> even;
+
+  const char* colours() const { return even ? "diverge" : "heat"; }
   size_t shade(double value) const {
-    if (high <= low) return 0;
-    const double share = (value - low) / (high - low);
+    if (high <= low) return even ? shades / 2 : 0;
+    const double share = even ? std::log(value / low) / std::log(high / low)
+                              : (value - low) / (high - low);
     return std::min(shades - 1, static_cast<size_t>(share * static_cast<double>(shades)));
   }
 };
 
-Scale scale_of(const std::vector<double>& values) {
-  Scale scale;
-  for (double value : values) {
+Scale scale_of(const HeatMap& map) {
+  Scale scale{.even = map.even};
+  double factor = 1;
+  for (const double value : map.values) {
     if (!std::isfinite(value)) continue;
     scale.low = std::min(scale.low, value);
     scale.high = std::max(scale.high, value);
+    if (map.even) factor = std::max({factor, value / *map.even, *map.even / value});
   }
+  if (map.even) scale.low = *map.even / factor, scale.high = *map.even * factor;
   return scale;
 }
 
@@ -48,8 +55,28 @@ std::string cells(const HeatMap& map, const Scale& scale) {
   }
   std::string svg;
   for (size_t s = 0; s < shades; ++s)
-    if (!paths[s].empty()) svg += fmt::format("<path class=\"heat-{}\" d=\"{}\"/>", s, paths[s]);
+    if (!paths[s].empty())
+      svg += fmt::format("<path class=\"{}-{}\" d=\"{}\"/>", scale.colours(), s, paths[s]);
   return svg;
+}
+
+// Borders between neighbours of which one is above `even` and the other is not.
+std::string border(const HeatMap& map) {
+  if (!map.even) return "";
+  const size_t width = map.columns.size();
+  const auto parted = [&](size_t a, size_t b) {
+    return std::isfinite(map.values[a]) && std::isfinite(map.values[b]) &&
+           (map.values[a] > *map.even) != (map.values[b] > *map.even);
+  };
+  std::string path;
+  for (size_t r = 0; r < map.rows.size(); ++r)
+    for (size_t c = 0; c < width; ++c) {
+      const size_t at = r * width + c;
+      if (c + 1 < width && parted(at, at + 1)) path += fmt::format("M{} {}v1", c + 1, r);
+      if (r + 1 < map.rows.size() && parted(at, at + width))
+        path += fmt::format("M{} {}h1", c, r + 1);
+    }
+  return path.empty() ? "" : fmt::format("<path class=\"even\" d=\"{}\"/>", path);
 }
 
 // As many labels as there is room for; each stands for the rows or columns up to the next one.
@@ -96,7 +123,7 @@ std::string scale_bar(const Scale& scale) {
       "aria-hidden=\"true\">",
       format_number(scale.low), shades);
   for (size_t s = 0; s < shades; ++s)
-    html += fmt::format("<path class=\"heat-{0}\" d=\"M{0} 0h1v1h-1z\"/>", s);
+    html += fmt::format("<path class=\"{1}-{0}\" d=\"M{0} 0h1v1h-1z\"/>", s, scale.colours());
   return html +
          fmt::format("</svg><span>{}</span><output></output></div>\n", format_number(scale.high));
 }
@@ -107,7 +134,7 @@ void HtmlReport::heat_map(const HeatMap& map) {
   TANDEM_CHECK(map.values.size() == map.rows.size() * map.columns.size(),
                "{}: {} values for {} x {} cells", map.title, map.values.size(), map.rows.size(),
                map.columns.size());
-  const Scale scale = scale_of(map.values);
+  const Scale scale = scale_of(map);
   auto values = nlohmann::json::array();
   for (double value : map.values)
     values.push_back(std::isfinite(value) ? nlohmann::json(value) : nlohmann::json());
@@ -124,7 +151,7 @@ void HtmlReport::heat_map(const HeatMap& map) {
       "<div class=\"columns\">{}</div><div class=\"axis-name\">{} (across) and {} "
       "(down)</div></div>\n",
       escape_html(map.title), labels(map.rows, row_labels), height, map.columns.size(),
-      map.rows.size(), escape_html(description), cells(map, scale), labels(map.columns, 16),
+      map.rows.size(), escape_html(description), cells(map, scale) + border(map), labels(map.columns, 16),
       escape_html(map.column_label), escape_html(map.row_label));
   body_ += scale_bar(scale) + html_figures(heat_table(map));
   body_ += html_json({{"row_label", map.row_label},

@@ -67,7 +67,7 @@ class Rank {
   bool first_stage() const { return role.stage == 0; }
   bool last_stage() const { return role.stage + 1 == static_cast<int>(plan.stages.size()); }
   int global_rank(int rank_in_copy) const {
-    return role.copy * plan.ranks_per_copy() + rank_in_copy;
+    return recorder.rank() - role.local_rank + rank_in_copy;
   }
   DType dtype() const { return store.dtype(); }
   LayerActivations& activations(Pass& pass, int64_t layer) const {
