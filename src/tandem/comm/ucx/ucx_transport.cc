@@ -5,6 +5,7 @@
 #include <ucp/api/ucp.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
@@ -163,14 +164,14 @@ class Transporter final : public UcxTransport {
   struct Sending {
     Transporter* owner;
     Operation* operation;
-    ucx::Header header;
+    std::array<std::byte, ucx::header_bytes> header{};
     Tensor bytes;
+    std::array<ucp_dt_iov_t, 2> pieces{};
     std::list<Sending>::iterator self;
   };
-  // A large message, whose bytes are fetched once there is room for them.
+  // A large message, which is fetched once there is room for it.
   struct Fetching {
     Transporter* owner;
-    ucx::Header header;
     Tensor bytes;
     std::list<Fetching>::iterator self;
   };
@@ -225,9 +226,10 @@ class Transporter final : public UcxTransport {
 
   static void on_error(void* self, ucp_ep_h endpoint, ucs_status_t) {
     auto& me = *static_cast<Transporter*>(self);
-    for (size_t peer = 0; peer < me.peers_.size(); ++peer)
-      if (me.peers_[peer].to == endpoint || me.senders_[endpoint] == static_cast<int>(peer) + 1)
-        me.give_up(static_cast<int>(peer));
+    const auto sender = me.senders_.find(endpoint);
+    const int number = sender == me.senders_.end() ? -1 : sender->second;
+    for (int peer = 0; peer < static_cast<int>(me.peers_.size()); ++peer)
+      if (me.peers_[peer].to == endpoint || peer == number) me.give_up(peer);
     if (std::erase(me.accepted_, endpoint) > 0) me.close(endpoint);
     me.senders_.erase(endpoint);
   }
@@ -249,22 +251,25 @@ class Transporter final : public UcxTransport {
 
   bool start(Operation& operation) {
     Peer& peer = peers_[operation.peer];
-    sending_.push_front({this, &operation, ucx::header_of(operation.message), {}, {}});
-    Sending& sending = sending_.front();
+    ucx::Header header = ucx::header_of(operation.message);
+    header.sender = self_;
+    header.sequence = peer.sent++;
+    header.tag = operation.tag;
+    Sending& sending = sending_.emplace_front(this, &operation);
     sending.self = sending_.begin();
-    sending.header.sender = self_;
-    sending.header.sequence = peer.sent++;
-    sending.header.tag = operation.tag;
-    sending.bytes = ucx::packed(operation.message, sending.header, device_);
+    std::memcpy(sending.header.data(), &header, sizeof(header));
+    sending.bytes = ucx::packed(operation.message, header, device_);
+    sending.pieces = {ucp_dt_iov_t{sending.header.data(), sending.header.size()},
+                      ucp_dt_iov_t{sending.bytes.data, static_cast<size_t>(header.bytes())}};
     ucp_request_param_t params{};
-    params.op_attr_mask =
-        UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
+    params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
+                          UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_DATATYPE;
     params.cb.send = on_sent;
     params.user_data = &sending;
     params.flags = UCP_AM_SEND_FLAG_REPLY;  // tells the receiver whose connection this is
-    void* request =
-        ucp_am_send_nbx(peer.to, message_id, &sending.header, sizeof(ucx::Header),
-                        sending.bytes.data, static_cast<size_t>(sending.header.bytes()), &params);
+    params.datatype = ucp_dt_make_iov();
+    void* request = ucp_am_send_nbx(peer.to, message_id, nullptr, 0, sending.pieces.data(),
+                                    header.bytes() > 0 ? 2 : 1, &params);
     if (UCS_PTR_IS_PTR(request)) {
       operation.status = Status::pending;
       return false;
@@ -286,48 +291,44 @@ class Transporter final : public UcxTransport {
     me.sending_.erase(sending.self);
   }
 
-  static ucs_status_t on_message(void* self, const void* raw_header, size_t header_bytes,
-                                 void* data, size_t bytes, const ucp_am_recv_param_t* params) {
+  static ucs_status_t on_message(void* self, const void*, size_t, void* data, size_t bytes,
+                                 const ucp_am_recv_param_t* params) {
     auto& me = *static_cast<Transporter*>(self);
-    ucx::Header header;
-    if (header_bytes != sizeof(header)) return UCS_OK;  // not one of ours
-    std::memcpy(&header, raw_header, sizeof(header));
-    const bool sound = header.sender >= 0 && header.sender < static_cast<int>(me.peers_.size()) &&
-                       header.parts[0].sound() && header.parts[1].sound() &&
-                       static_cast<size_t>(header.bytes()) == bytes;
-    if (!sound || me.inbox_.lost(header.sender)) return UCS_OK;
-    if (params->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP)
-      me.senders_[params->reply_ep] = header.sender + 1;
-    const Tensor room = ucx::room_for(header, me.device_);
-    if (params->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) return me.fetch(header, room, data);
-    if (bytes > 0) std::memcpy(room.data, data, bytes);
-    me.arrived(header, room);
+    const Tensor room = me.device_.allocate(1, static_cast<int64_t>(bytes), DType::fp8);
+    if (params->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) return me.fetch(room, data);
+    std::memcpy(room.data, data, bytes);
+    const int sender = me.arrived(room);
+    if (sender >= 0 && (params->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP))
+      me.senders_[params->reply_ep] = sender;
     return UCS_OK;
   }
 
-  ucs_status_t fetch(const ucx::Header& header, const Tensor& room, void* data) {
-    fetching_.push_front({this, header, room, {}});
-    Fetching& fetching = fetching_.front();
+  ucs_status_t fetch(const Tensor& room, void* data) {
+    Fetching& fetching = fetching_.emplace_front(this, room);
     fetching.self = fetching_.begin();
     ucp_request_param_t params{};
     params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
     params.cb.recv_am = [](void* request, ucs_status_t status, size_t, void* user_data) {
       auto& done = *static_cast<Fetching*>(user_data);
       ucp_request_free(request);
-      if (status == UCS_OK) done.owner->arrived(done.header, done.bytes);
+      if (status == UCS_OK) done.owner->arrived(done.bytes);
       done.owner->fetching_.erase(done.self);
     };
     params.user_data = &fetching;
-    void* request = ucp_am_recv_data_nbx(worker_, data, room.data,
-                                         static_cast<size_t>(header.bytes()), &params);
+    void* request =
+        ucp_am_recv_data_nbx(worker_, data, room.data, static_cast<size_t>(room.cols), &params);
     if (UCS_PTR_IS_PTR(request)) return UCS_INPROGRESS;
-    if (!UCS_PTR_IS_ERR(request)) arrived(header, room);
+    if (!UCS_PTR_IS_ERR(request)) arrived(room);
     fetching_.pop_front();
     return UCS_OK;
   }
 
-  // Small messages may overtake large ones: they wait for those before them.
-  void arrived(const ucx::Header& header, const Tensor& bytes) {
+  // Who has sent this, or -1 where nobody can have. Small messages may overtake large ones: they
+  // wait for those before them.
+  int arrived(const Tensor& bytes) {
+    const ucx::Header header = ucx::header_in(bytes);
+    if (header.sender < 0 || header.sender >= static_cast<int>(peers_.size())) return -1;
+    if (inbox_.lost(header.sender)) return header.sender;
     Peer& peer = peers_[header.sender];
     peer.early.emplace(header.sequence, std::pair{header.tag, ucx::unpacked(header, bytes)});
     for (auto next = peer.early.begin(); next != peer.early.end() && next->first == peer.delivered;
@@ -336,6 +337,7 @@ class Transporter final : public UcxTransport {
       inbox_.deliver(header.sender, tag, std::move(message));
       next = peer.early.erase(next);
     }
+    return header.sender;
   }
 
   double next_deadline_seconds(double until) const {
@@ -379,7 +381,7 @@ class Transporter final : public UcxTransport {
   Inbox inbox_;
   std::vector<Peer> peers_;
   std::vector<ucp_ep_h> accepted_;
-  std::map<ucp_ep_h, int> senders_;  // of what comes through an accepted endpoint: number + 1
+  std::map<ucp_ep_h, int> senders_;  // of what comes through an accepted endpoint
   std::list<Sending> sending_;
   std::list<Fetching> fetching_;
   int closing_ = 0;

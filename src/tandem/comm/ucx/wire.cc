@@ -13,14 +13,10 @@ Header header_of(const Message& message) {
   return header;
 }
 
-Tensor room_for(const Header& header, Device& device) {
-  return device.allocate(1, header.bytes(), DType::fp8);  // elements of a byte
-}
-
 Tensor packed(const Message& message, const Header& header, Device& device) {
   const Tensor& first = message.parts[0];
   if (header.parts[1].bytes() == 0 && first.contiguous()) return first;
-  const Tensor all = room_for(header, device);
+  const Tensor all = device.allocate(1, header.bytes(), DType::fp8);  // elements of a byte
   std::byte* to = all.data;
   for (int i = 0; i < 2; ++i, to = all.data + header.second_part()) {
     const auto row_bytes =
@@ -32,13 +28,22 @@ Tensor packed(const Message& message, const Header& header, Device& device) {
   return all;
 }
 
+Header header_in(const Tensor& bytes) {
+  Header header;
+  if (bytes.cols < header_bytes) return {};
+  std::memcpy(&header, bytes.data, sizeof(header));
+  const bool sound = header.parts[0].sound() && header.parts[1].sound() &&
+                     header_bytes + header.bytes() == bytes.cols;
+  return sound ? header : Header{};
+}
+
 Message unpacked(const Header& header, const Tensor& bytes) {
   Message message{.sent_seconds = header.sent_seconds};
   for (int i = 0; i < 2; ++i) {
     const PartHeader& part = header.parts[i];
     if (!part.present) continue;
     message.parts[i] = {.storage = bytes.storage,
-                        .data = bytes.data + (i == 1 ? header.second_part() : 0),
+                        .data = bytes.data + header_bytes + (i == 1 ? header.second_part() : 0),
                         .dtype = part.dtype,
                         .rows = part.rows,
                         .cols = part.cols,

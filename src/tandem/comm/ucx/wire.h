@@ -1,5 +1,5 @@
-// How a message travels: a header of fixed size, and the bytes of both tensors behind each other,
-// row by row without gaps; the second begins at a multiple of 64.
+// How a message travels, as one run of bytes: a header of fixed size, then both tensors, row by row
+// without gaps, each from a multiple of 64 on.
 #pragma once
 
 #include "tandem/comm/transport.h"
@@ -28,16 +28,20 @@ struct Header {
   PartHeader parts[2];
 
   int64_t second_part() const { return (parts[0].bytes() + 63) / 64 * 64; }
+  // Of the tensors.
   int64_t bytes() const {
     return parts[1].bytes() > 0 ? second_part() + parts[1].bytes() : parts[0].bytes();
   }
 };
+inline constexpr int64_t header_bytes = 128;
+static_assert(sizeof(Header) <= header_bytes);
 
 Header header_of(const Message& message);
-// The bytes of a message as one run of memory: its own where it lies so, else a copy.
+// The tensors of a message as one run of memory: its own where they lie so, else a copy.
 Tensor packed(const Message& message, const Header& header, Device& device);
-// Memory for a message, and the message that lies in it once it is filled.
-Tensor room_for(const Header& header, Device& device);
+
+// The header at the beginning of what has come; sender -1 unless it can be one and fits the bytes.
+Header header_in(const Tensor& bytes);
 Message unpacked(const Header& header, const Tensor& bytes);
 
 }  // namespace tandem::ucx
