@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "tandem/base/clock.h"
 #include "tandem/comm/inbox.h"
@@ -81,7 +82,8 @@ class Transporter final : public UcxTransport {
     ucp_listener_destroy(listener_);
     for (Peer& peer : peers_) close(peer.to);
     for (ucp_ep_h& from : accepted_) close(from);
-    while (closing_ > 0 && ucp_worker_progress(worker_)) continue;
+    const double until = now_seconds() + 1;
+    while (closing_ > 0 && now_seconds() < until) ucp_worker_progress(worker_);
     ucp_worker_destroy(worker_);
     ucp_cleanup(context_);
   }
@@ -112,18 +114,22 @@ class Transporter final : public UcxTransport {
       inbox_.deliver(self_, operation.tag, std::move(operation.message));
       return true;
     }
-    if (inbox_.lost(operation.peer) || !connected(operation.peer)) {
+    if (inbox_.lost(operation.peer) || !connect(operation.peer)) {
       operation.status = Status::peer_lost;
       return true;
     }
-    return start(operation);
+    Peer& peer = peers_[operation.peer];
+    if (peer.connected) return start(operation);
+    operation.status = Status::pending;
+    peer.waiting.push_back(&operation);
+    return false;
   }
 
   bool receive(Operation& operation) override {
     const std::lock_guard lock(mutex_);
     if (inbox_.receive(operation)) return true;
     // Whether a peer is there at all shows when it is connected to.
-    if (operation.peer != self_ && !connected(operation.peer)) give_up(operation.peer);
+    if (operation.peer != self_ && !connect(operation.peer)) give_up(operation.peer);
     return false;
   }
 
@@ -132,6 +138,7 @@ class Transporter final : public UcxTransport {
     const std::lock_guard lock(mutex_);
     for (Sending& sending : sending_)
       if (sending.operation == &operation) sending.operation = nullptr;
+    std::erase(peers_[operation.peer].waiting, &operation);
     inbox_.cancel(operation);
   }
 
@@ -156,7 +163,9 @@ class Transporter final : public UcxTransport {
  private:
   struct Peer {
     std::string address;
-    ucp_ep_h to = nullptr;  // made when first sent to
+    ucp_ep_h to = nullptr;   // made when first needed
+    bool connected = false;  // until then what is sent waits here: UCX 1.13 fails to keep it itself
+    std::vector<Operation*> waiting;
     uint64_t sent = 0, delivered = 0;
     std::map<uint64_t, std::pair<Tag, Message>> early;  // whose predecessors are still on their way
   };
@@ -176,10 +185,14 @@ class Transporter final : public UcxTransport {
     std::list<Fetching>::iterator self;
   };
 
-  void give_up(int peer) {
-    close(peers_[peer].to);
-    peers_[peer].early.clear();
-    inbox_.lose(peer);
+  void give_up(int number) {
+    Peer& peer = peers_[number];
+    close(peer.to);
+    peer.connected = false;
+    peer.early.clear();
+    for (Operation* operation : std::exchange(peer.waiting, {}))
+      inbox_.complete(*operation, Status::peer_lost);
+    inbox_.lose(number);
   }
 
   void listen() {
@@ -212,7 +225,8 @@ class Transporter final : public UcxTransport {
     return params;
   }
 
-  bool connected(int number) {
+  // False where that cannot even begin.
+  bool connect(int number) {
     Peer& peer = peers_[number];
     if (peer.to) return true;
     if (peer.address.empty()) return false;
@@ -221,7 +235,34 @@ class Transporter final : public UcxTransport {
     params.field_mask |= UCP_EP_PARAM_FIELD_FLAGS | UCP_EP_PARAM_FIELD_SOCK_ADDR;
     params.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;
     params.sockaddr = {where.get(), where.size()};
-    return ucp_ep_create(worker_, &params, &peer.to) == UCS_OK;
+    if (ucp_ep_create(worker_, &params, &peer.to) != UCS_OK) return false;
+    ucp_request_param_t flush{};
+    flush.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
+    flush.cb.send = on_flushed;
+    flush.user_data = this;
+    void* request = ucp_ep_flush_nbx(peer.to, &flush);
+    if (UCS_PTR_IS_PTR(request))
+      flushing_[request] = peer.to;
+    else
+      peer.connected = request == nullptr;
+    return !UCS_PTR_IS_ERR(request);
+  }
+
+  static void on_flushed(void* request, ucs_status_t status, void* self) {
+    auto& me = *static_cast<Transporter*>(self);
+    const auto flushed = me.flushing_.find(request);
+    const ucp_ep_h endpoint = flushed == me.flushing_.end() ? nullptr : flushed->second;
+    me.flushing_.erase(request);
+    ucp_request_free(request);
+    for (int number = 0; endpoint && number < static_cast<int>(me.peers_.size()); ++number) {
+      Peer& peer = me.peers_[number];
+      if (peer.to != endpoint) continue;
+      if (status != UCS_OK) return me.give_up(number);
+      peer.connected = true;
+      for (Operation* operation : std::exchange(peer.waiting, {}))
+        if (me.start(*operation)) me.inbox_.complete(*operation, operation->status);
+      return;
+    }
   }
 
   static void on_error(void* self, ucp_ep_h endpoint, ucs_status_t) {
@@ -251,6 +292,10 @@ class Transporter final : public UcxTransport {
 
   bool start(Operation& operation) {
     Peer& peer = peers_[operation.peer];
+    if (!peer.to) {
+      operation.status = Status::peer_lost;
+      return true;
+    }
     ucx::Header header = ucx::header_of(operation.message);
     header.sender = self_;
     header.sequence = peer.sent++;
@@ -343,6 +388,9 @@ class Transporter final : public UcxTransport {
   double next_deadline_seconds(double until) const {
     for (const Sending& sending : sending_)
       if (sending.operation) until = std::min(until, sending.operation->deadline_seconds);
+    for (const Peer& peer : peers_)
+      for (const Operation* operation : peer.waiting)
+        until = std::min(until, operation->deadline_seconds);
     return inbox_.next_deadline_seconds(until);
   }
 
@@ -353,6 +401,13 @@ class Transporter final : public UcxTransport {
       sending.operation = nullptr;
       return true;
     }
+    for (Peer& peer : peers_)
+      for (Operation* operation : peer.waiting) {
+        if (operation->deadline_seconds > now) continue;
+        std::erase(peer.waiting, operation);
+        inbox_.complete(*operation, Status::timed_out);
+        return true;
+      }
     return inbox_.expire(now);
   }
 
@@ -384,6 +439,7 @@ class Transporter final : public UcxTransport {
   std::map<ucp_ep_h, int> senders_;  // of what comes through an accepted endpoint
   std::list<Sending> sending_;
   std::list<Fetching> fetching_;
+  std::map<void*, ucp_ep_h> flushing_;  // requests, by the endpoint that is being connected
   int closing_ = 0;
   std::string address_;
   ucp_context_h context_ = nullptr;
