@@ -112,9 +112,9 @@ class AttentionBits : public ::testing::TestWithParam<BitsCase> {
   void SetUp() override {
     const Way& way = GetParam().way;
     if (!cpu::bf16_path_supported(way.path)) GTEST_SKIP() << "not on this processor";
-    if (way.dtype == DType::bf16) cpu::set_bf16_path_for_tests(way.path);
+    if (way.dtype == DType::bf16) cpu::set_bf16_path(way.path);
   }
-  void TearDown() override { cpu::set_bf16_path_for_tests(std::nullopt); }
+  void TearDown() override { cpu::set_bf16_path(std::nullopt); }
   AttentionSizes sizes() const {
     const BitsCase& c = GetParam();
     return {.dtype = c.way.dtype,
