@@ -5,6 +5,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <cmath>
 #include <vector>
 
 #include "tandem/device/cpu/bf16.h"
@@ -168,6 +169,66 @@ void experts_backward(benchmark::State& state) {
   set_rates(state, 2 * f.flops(), f.weight_bytes() + 4 * f.weight_bytes());
 }
 
+// The last `queries` positions of each of some sequences of `context` tokens. Of heads wider than
+// 512, values are the first 512 columns of the keys.
+struct AttentionFixture {
+  AttentionFixture(DType dtype, int64_t heads, int64_t kv_heads, int64_t head_dim,
+                   int64_t sequences, int64_t queries, int64_t context) {
+    const int64_t blocks = (context + kv_block_tokens - 1) / kv_block_tokens;
+    const int64_t value_dim = head_dim > 512 ? 512 : head_dim;
+    for (int64_t i = 0; i < sequences * blocks; ++i)
+      block_rows.push_back(static_cast<int32_t>(i * kv_block_tokens));
+    for (int64_t h = 0; h < heads; ++h)
+      kv_head.push_back(static_cast<int32_t>(h * kv_heads / heads));
+    for (int64_t s = 0; s < sequences; ++s)
+      list.push_back({.query_rows = {s * queries, (s + 1) * queries},
+                      .first_position = context - queries,
+                      .block_rows = std::span(block_rows).subspan(s * blocks, blocks)});
+    const int64_t rows = sequences * blocks * kv_block_tokens;
+    op.q = make(sequences * queries, heads * head_dim, dtype);
+    op.keys = make(rows, kv_heads * head_dim, dtype);
+    op.values = value_dim < head_dim ? op.keys.slice_cols({0, value_dim})
+                                     : make(rows, kv_heads * value_dim, dtype);
+    op.out = make(sequences * queries, heads * value_dim, dtype);
+    op.logsumexp = make(sequences * queries, heads, DType::f32);
+    op.sequences = list;
+    op.heads = {.head_dim = head_dim,
+                .value_dim = value_dim,
+                .kv_head = kv_head,
+                .scale = 1 / std::sqrt(static_cast<float>(head_dim))};
+  }
+  std::vector<int32_t> block_rows, kv_head;
+  std::vector<AttentionSequence> list;
+  Attention op;
+};
+
+void attention(benchmark::State& state) {
+  const AttentionFixture f(dtype_of(state), state.range(1), state.range(2), state.range(3),
+                           state.range(4), state.range(5), state.range(6));
+  for (auto _ : state) cpu::run(f.op, static_cast<int>(state.range(7)));
+  set_rates(state, f.op.cost().flops, f.op.cost().bytes);
+}
+
+void attention_backward(benchmark::State& state) {
+  const AttentionFixture f(dtype_of(state), state.range(1), state.range(2), state.range(3),
+                           state.range(4), state.range(5), state.range(6));
+  const auto same = [](const Tensor& t, DType dtype) { return make(t.rows, t.cols, dtype); };
+  cpu::run(f.op, static_cast<int>(state.range(7)));
+  AttentionBackward op{.q = f.op.q,
+                       .keys = f.op.keys,
+                       .values = f.op.values,
+                       .out = f.op.out,
+                       .logsumexp = f.op.logsumexp,
+                       .dout = same(f.op.out, f.op.out.dtype),
+                       .dq = same(f.op.q, f.op.q.dtype),
+                       .dkeys = same(f.op.keys, DType::f32),
+                       .dvalues = same(f.op.values, DType::f32),
+                       .sequences = f.list,
+                       .heads = f.op.heads};
+  for (auto _ : state) cpu::run(op, static_cast<int>(state.range(7)));
+  set_rates(state, op.cost().flops, op.cost().bytes);
+}
+
 // One iteration may take long; wall time, since work is done on several threads.
 void common(benchmark::internal::Benchmark* b) {
   b->MeasureProcessCPUTime()->UseRealTime()->Unit(benchmark::kMillisecond);
@@ -206,6 +267,30 @@ void backward_sizes(benchmark::internal::Benchmark* b) {
   for (const int64_t rows : {1024, 8192}) b->Args({1, rows, 16, 1024, 2048, 2});
 }
 BENCHMARK(experts_backward)->Apply(backward_sizes);
+
+void attention_names(benchmark::internal::Benchmark* b) {
+  b->Apply(common)->ArgNames(
+      {"bf16", "heads", "kv_heads", "dim", "sequences", "queries", "context", "threads"});
+}
+void prefill_sizes(benchmark::internal::Benchmark* b) {
+  attention_names(b);
+  for (const int64_t tokens : {512, 2048}) {
+    b->Args({1, 16, 16, 64, 1, tokens, tokens, 2});
+    b->Args({1, 16, 4, 128, 1, tokens, tokens, 2});
+  }
+  b->Args({1, 16, 1, 576, 1, 1024, 1024, 2});
+  b->Args({0, 16, 16, 64, 1, 512, 512, 2});
+}
+void decode_sizes(benchmark::internal::Benchmark* b) {
+  attention_names(b);
+  b->Args({1, 16, 16, 64, 16, 1, 4096, 2});
+  b->Args({1, 32, 8, 128, 8, 1, 4096, 2});
+  b->Args({1, 16, 1, 576, 16, 1, 4096, 2});
+  b->Args({1, 16, 1, 576, 1, 1, 65536, 2});
+}
+BENCHMARK(attention)->Apply(prefill_sizes);
+BENCHMARK(attention)->Apply(decode_sizes);
+BENCHMARK(attention_backward)->Apply(prefill_sizes);
 
 }  // namespace
 }  // namespace tandem::benchmarks

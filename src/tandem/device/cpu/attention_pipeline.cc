@@ -1,5 +1,7 @@
 #include "tandem/device/cpu/attention_pipeline.h"
 
+#include "tandem/device/cpu/attention_tile_memory.h"
+
 namespace tandem::cpu {
 namespace {
 
@@ -8,32 +10,23 @@ constexpr float log2_e = 1.44269504f;
 // A block of keys that few units read is read where it lies.
 constexpr int64_t units_in_place = 2;
 
-int64_t weights_bytes(const Engine& engine) {
-  return engine.dwords(kv_block_tokens) * strip_dword_bytes;
-}
-
 }  // namespace
 
-int64_t AttentionPipeline::scratch_bytes(const Engine& engine, const AttentionHeads& heads) {
-  return Carver::rounded(panels_bytes(engine, heads.head_dim)) +
-         2 * Carver::rounded(turned_bytes(engine, heads.value_dim)) +
-         2 * (sizeof(BlockScores) + sizeof(RowLine) + weights_bytes(engine)) + sizeof(BlockScores);
-}
-
 AttentionPipeline::AttentionPipeline(const Attention& op, const Engine& engine,
-                                     const AttentionItem& item, std::span<const Row> rows,
-                                     std::byte* scratch)
+                                     const AttentionItem& item, std::span<const Row> rows)
     : op_(op), engine_(engine), item_(item), rows_(rows) {
-  Carver carver(scratch);
-  packed_keys_ = carver.take(panels_bytes(engine, op.heads.head_dim));
-  for (std::byte*& memory : turned_values_)
-    memory = carver.take(turned_bytes(engine, op.heads.value_dim));
-  for (Stage& stage : stages_) {
-    stage.scores = reinterpret_cast<BlockScores*>(carver.take(sizeof(BlockScores)));
-    stage.weights = carver.take(weights_bytes(engine));
-    stage.shrink = reinterpret_cast<RowLine*>(carver.take(sizeof(RowLine)));
-  }
-  mask_ = reinterpret_cast<BlockScores*>(carver.take(sizeof(BlockScores)));
+  static thread_local TileMemory memory;
+  memory.lay_out([&](auto& take) {
+    take(packed_keys_, panels_bytes(engine, op.heads.head_dim));
+    for (std::byte*& values : turned_values_)
+      take(values, turned_bytes(engine, op.heads.value_dim));
+    for (Stage& stage : stages_) {
+      take(stage.scores, sizeof(BlockScores));
+      take(stage.weights, engine.dwords(kv_block_tokens) * strip_dword_bytes);
+      take(stage.shrink, sizeof(RowLine));
+    }
+    take(mask_, sizeof(BlockScores));
+  });
 }
 
 void AttentionPipeline::run(int64_t stretch) {

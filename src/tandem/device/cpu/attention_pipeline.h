@@ -7,23 +7,6 @@
 
 namespace tandem::cpu {
 
-// Memory that is dealt out piece by piece.
-class Carver {
- public:
-  explicit Carver(std::byte* memory) : next_(memory) {}
-  std::byte* take(int64_t bytes) {
-    std::byte* piece = next_;
-    next_ += rounded(bytes);
-    return piece;
-  }
-  static int64_t rounded(int64_t bytes) {
-    return (bytes + line_bytes - 1) / line_bytes * line_bytes;
-  }
-
- private:
-  std::byte* next_;
-};
-
 class AttentionPipeline {
  public:
   // A unit with its queries (a strip) and what is summed up for it.
@@ -33,9 +16,9 @@ class AttentionPipeline {
     RowSums sums;
   };
 
-  static int64_t scratch_bytes(const Engine& engine, const AttentionHeads& heads);
+  // One at a time lives on a thread.
   AttentionPipeline(const Attention& op, const Engine& engine, const AttentionItem& item,
-                    std::span<const Row> rows, std::byte* scratch);
+                    std::span<const Row> rows);
 
   // The blocks of one stretch; sums begin anew.
   void run(int64_t stretch);

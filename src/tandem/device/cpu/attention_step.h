@@ -25,7 +25,8 @@ struct AttentionStep {
     bool begun = false;
     RowLine* sums = nullptr;
   } values;
-  LinesAhead* ahead = nullptr;  // of which `lines_ahead` are brought near meanwhile; may be null
+  LinesAhead* ahead =
+      nullptr;  // of which `lines_ahead` are brought near meanwhile; may be null if there are none
   int64_t lines_ahead = 0;
 };
 

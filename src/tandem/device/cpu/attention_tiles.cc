@@ -5,7 +5,7 @@
 
 #include "tandem/device/cpu/attention_kernels.h"
 #include "tandem/device/cpu/attention_pipeline.h"
-#include "tandem/device/cpu/scratch.h"
+#include "tandem/device/cpu/attention_tile_memory.h"
 
 namespace tandem::cpu {
 namespace {
@@ -51,18 +51,17 @@ int64_t tile_sums_bytes(const AttentionHeads& heads) {
 
 void attention_tiles(const Attention& op, const Engine& engine, const AttentionItem& item,
                      std::byte* shared_sums) {
-  static thread_local Scratch scratch;
+  static thread_local TileMemory memory;
   static thread_local std::vector<AttentionPipeline::Row> rows;
   const int64_t units = units_of(item);
   const int64_t query_bytes = engine.lines(op.heads.head_dim) * strip_line_bytes;
-  const int64_t pipeline_bytes = AttentionPipeline::scratch_bytes(engine, op.heads);
-  Carver carver(scratch.get<std::byte>(pipeline_bytes +
-                                       units * (query_bytes + 2 * tile_sums_bytes(op.heads))));
-  std::byte* const pipeline_memory = carver.take(pipeline_bytes);
-  std::byte* const queries = carver.take(units * query_bytes);
-  std::byte* const stretch_sums = carver.take(units * tile_sums_bytes(op.heads));
-  std::byte* const sums = item.whole() ? carver.take(units * tile_sums_bytes(op.heads))
-                                       : shared_sums + item.first_unit * tile_sums_bytes(op.heads);
+  std::byte *queries = nullptr, *stretch_sums = nullptr, *sums = nullptr;
+  memory.lay_out([&](auto& take) {
+    take(queries, units * query_bytes);
+    take(stretch_sums, units * tile_sums_bytes(op.heads));
+    take(sums, units * tile_sums_bytes(op.heads));
+  });
+  if (!item.whole()) sums = shared_sums + item.first_unit * tile_sums_bytes(op.heads);
 
   const TileSession session(engine);
   rows.clear();
@@ -71,7 +70,7 @@ void attention_tiles(const Attention& op, const Engine& engine, const AttentionI
     pack_unit(engine, unit, op.q, op.heads.head_dim, strip);
     rows.push_back({unit, strip, {}});
   });
-  AttentionPipeline pipeline(op, engine, item, rows, pipeline_memory);
+  AttentionPipeline pipeline(op, engine, item, rows);
   for (int64_t stretch = item.stretches.begin; stretch < item.stretches.end; ++stretch) {
     const bool more = stretch > item.stretches.begin;
     for (int64_t i = 0; i < units; ++i)

@@ -9,6 +9,7 @@
 
 #define TANDEM_TILES __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl")))
 #define TANDEM_TILES_INLINE TANDEM_TILES __attribute__((always_inline)) inline
+#define TANDEM_TILES_INLINE_LAMBDA TANDEM_TILES __attribute__((always_inline))
 
 namespace tandem::cpu {
 
