@@ -43,8 +43,9 @@ TEST(Comparison, HoldsEveryPlanAgainstSingle) {
     EXPECT_EQ(result.ranks(), plan.ranks());
     EXPECT_EQ(result.times.decode_tokens, 3 * 4);
     EXPECT_GT(result.tokens_per_second(), 0);
-    for (const double share : {result.decode.communication_share, result.decode.attention.utilisation,
-                               result.decode.expert.utilisation, result.decode.waiting.mean}) {
+    for (const double share :
+         {result.decode.communication_share, result.decode.attention.utilisation,
+          result.decode.expert.utilisation, result.decode.waiting.mean}) {
       EXPECT_GE(share, 0) << name;
       EXPECT_LE(share, 1) << name;
     }

@@ -27,25 +27,26 @@ Depths depths(const char* text, const SimulationSettings& settings) {
           simulate(model, plan, cluster(), work, shallow)};
 }
 
-// Where all layers have the same load, a deep stack is told exactly by a shallow one.
-TEST(Extrapolate, IsExactForEqualLayers) {
+// Where all layers have the same load: traffic, memory and floor exactly, time but for what the
+// ends of the stack overlap with.
+TEST(Extrapolate, TellsEqualLayers) {
   const int64_t experts = deep_model().experts;
-  const SimulationSettings even{
-      .recorded = [experts](int64_t, uint64_t token, std::span<int32_t> chosen) {
-        for (size_t i = 0; i < chosen.size(); ++i)
-          chosen[i] = static_cast<int32_t>((token * 2654435761u / 7 + i * 5) %
-                                           static_cast<uint64_t>(experts));
-      }};
+  const SimulationSettings even{.recorded = [experts](int64_t, uint64_t token,
+                                                      std::span<int32_t> chosen) {
+    for (size_t i = 0; i < chosen.size(); ++i)
+      chosen[i] =
+          static_cast<int32_t>((token * 2654435761u / 7 + i * 5) % static_cast<uint64_t>(experts));
+  }};
   for (const char* text : {"ep:ranks=8", "tp:ranks=8", "ma:attention=4,experts=4,batch=4",
                            "ma:attention=8,experts=8,batch=8,micro_batches=2",
                            "ma:attention=4,experts=4,exchange=sums,micro_batches=2"}) {
     SCOPED_TRACE(text);
     const auto [full, some] = depths(text, even);
-    EXPECT_NEAR(some.step_seconds / full.step_seconds, 1, 1e-6);
+    EXPECT_NEAR(some.step_seconds / full.step_seconds, 1, 2e-4);
     EXPECT_NEAR(some.floor_seconds / full.floor_seconds, 1, 1e-6);
-    EXPECT_NEAR(some.energy.joules() / full.energy.joules(), 1, 1e-6);
-    EXPECT_NEAR(some.metrics.utilisation, full.metrics.utilisation, 1e-6);
-    EXPECT_NEAR(some.metrics.communication_share, full.metrics.communication_share, 1e-6);
+    EXPECT_NEAR(some.energy.joules() / full.energy.joules(), 1, 2e-4);
+    EXPECT_NEAR(some.metrics.utilisation, full.metrics.utilisation, 2e-4);
+    EXPECT_NEAR(some.metrics.communication_share, full.metrics.communication_share, 2e-3);
     EXPECT_EQ(some.messages, full.messages);
     EXPECT_EQ(some.message_bytes, full.message_bytes);
     EXPECT_EQ(some.fullest().parameters, full.fullest().parameters);
@@ -60,7 +61,8 @@ TEST(Extrapolate, IsCloseForDrawnRouting) {
     SCOPED_TRACE(text);
     const auto [full, some] = depths(text, {});
     EXPECT_NEAR(some.step_seconds / full.step_seconds, 1, 0.06);
-    EXPECT_NEAR(static_cast<double>(some.fullest().all()) / full.fullest().all(), 1, 0.03);
+    EXPECT_NEAR(static_cast<double>(some.fullest().all() - full.fullest().all()), 0,
+                0.03 * static_cast<double>(full.fullest().all()));
   }
 }
 

@@ -139,8 +139,8 @@ TEST(Publication, NamesWhatIsWrong) {
   expect("compare: reduction", "compare: less", "'less' is none of none, ratio");
 }
 
-// From data sheets and one stated overhead, all rows alike: the step from two to three micro-batches
-// within 25 %.
+// From data sheets and one stated overhead, all rows alike: the step from two to three
+// micro-batches within 25 %.
 TEST(Reproduce, MegaScaleInfersPingPong) {
   const auto findings = reproduce(read_publication(papers / "megascale-infer.yaml"), {});
   EXPECT_EQ(findings.size(), 6u);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tandem/plan/shorthand.h"
+#include "tandem/planner/sensitivity.h"
 
 namespace tandem {
 namespace {
@@ -72,6 +73,43 @@ TEST(Search, SaysWhatDoesNotFit) {
     EXPECT_NE(std::string(error.what()).find("on a device of 1.0 GB"), std::string::npos)
         << error.what();
   }
+}
+
+// Attention where memory is fast, experts where FLOPs are cheap: with long contexts and many
+// sequences the best plan puts each group on its own kind of device.
+TEST(Search, GivesEachGroupItsKindOfDevice) {
+  const Cluster mixed = read_cluster(TANDEM_SOURCE_DIR "/configs/clusters/h20-8-l40s-8.yaml");
+  const auto best = [&](int64_t sequences, int64_t context) {
+    return search(paper_model(), mixed, {.sequences = sequences, .context_tokens = context},
+                  {.simulated = 12})
+        .ranked.front();
+  };
+  EXPECT_EQ(best(512, 2000).kind, "ma");
+  EXPECT_NE(best(128, 256).kind, "ma");
+}
+
+TEST(Neighbours, AreTheRatiosInBetween) {
+  EXPECT_TRUE(neighbours("ma:attention=8,experts=8", 16).empty());
+  const std::vector<std::string> plans =
+      neighbours("ma:attention=16,experts=48,batch=16,split=2,micro_batches=3", 64);
+  EXPECT_EQ(plans.size(), 6u);
+  EXPECT_NE(std::ranges::find(plans, "ma:attention=17,experts=47,batch=17,split=2,micro_batches=3"),
+            plans.end());
+  // Whole sets of head groups alone.
+  for (const std::string& plan : neighbours("ma:attention=16,experts=48,batch=8", 64))
+    EXPECT_TRUE(plan.starts_with("ma:attention=14,experts=50,batch=7") ||
+                plan.starts_with("ma:attention=18,experts=46,batch=9"))
+        << plan;
+}
+
+TEST(Sensitivities, NameTheBottleneck) {
+  Cluster slow = paper_cluster();
+  for (Node& node : slow.nodes) node.nic.bytes_per_second /= 100;
+  const auto all = sensitivities(paper_model(), plan_from_shorthand("ep:ranks=16", paper_model()),
+                                 slow, {.sequences = 384, .context_tokens = 1024}, {});
+  EXPECT_EQ(all.front().resource, "links between nodes");
+  EXPECT_NEAR(all.front().saved_share, 0.5, 0.1);
+  EXPECT_EQ(with_one_more(slow, 0).devices(), slow.devices() + 1);
 }
 
 TEST(Search, KeepsTheLimit) {

@@ -200,8 +200,8 @@ Table use_table(std::span<const PlanResult> results) {
                {"largest rank"}});
   for (const PlanResult& r : results)
     table.add_row({r.name, format_share(r.decode.attention.utilisation),
-                   format_share(r.decode.expert.utilisation), format_share(r.decode.communication_share),
-                   format_share(r.decode.waiting.mean),
+                   format_share(r.decode.expert.utilisation),
+                   format_share(r.decode.communication_share), format_share(r.decode.waiting.mean),
                    format_bytes(static_cast<double>(largest_rank_bytes(r)))});
   return table;
 }
@@ -243,8 +243,8 @@ Table comparison_table(std::span<const PlanResult> results) {
     table.add_row({r.name, std::to_string(r.ranks()), format_number(r.tokens_per_second()),
                    format_seconds(r.tpot_seconds()), format_number(r.prefill_tokens_per_second()),
                    format_share(r.decode.attention.utilisation),
-                   format_share(r.decode.expert.utilisation), format_share(r.decode.communication_share),
-                   format_share(r.decode.waiting.mean),
+                   format_share(r.decode.expert.utilisation),
+                   format_share(r.decode.communication_share), format_share(r.decode.waiting.mean),
                    format_bytes(static_cast<double>(largest_rank_bytes(r))),
                    r.same_tokens ? "yes" : "no", error_text(r.max_relative_error)});
   return table;

@@ -29,15 +29,14 @@ struct PlanOptions {
 
 nlohmann::json to_json(const Candidate& c, const WorkOptions::Read& read) {
   const Workload& work = read.work;
-  nlohmann::json json{
-          {"plan", c.plan},
-          {"kind", c.kind},
-          {"simulated", c.simulated},
-          {step_key(work), c.seconds()},
-          {"tokens_per_second", static_cast<double>(work.tokens()) / c.seconds()},
-          {"floor_seconds", c.estimate.floor_seconds},
-          {"bound_by", c.estimate.bound_by},
-          {"memory_bytes_per_rank", c.memory_bytes()}};
+  nlohmann::json json{{"plan", c.plan},
+                      {"kind", c.kind},
+                      {"simulated", c.simulated},
+                      {step_key(work), c.seconds()},
+                      {"tokens_per_second", static_cast<double>(work.tokens()) / c.seconds()},
+                      {"floor_seconds", c.estimate.floor_seconds},
+                      {"bound_by", c.estimate.bound_by},
+                      {"memory_bytes_per_rank", c.memory_bytes()}};
   if (c.simulated) json.update(footprint_json(c.prediction, read));
   return json;
 }
@@ -99,9 +98,8 @@ class Reasons {
   }
 
   SimulationSettings simulation() const {
-    return {.dtype = settings_.dtype,
-            .stage_layers = settings_.stage_layers,
-            .seed = settings_.seed};
+    return {
+        .dtype = settings_.dtype, .stage_layers = settings_.stage_layers, .seed = settings_.seed};
   }
 
   // If a resource were twice as fast: the best plan of both kinds.
@@ -164,12 +162,12 @@ class Reasons {
       constexpr double most = 16;
       for (double factor = 2; factor <= most; factor *= 2)
         if (const double then = advantage_at(factor); (then > 1) != (now > 1)) {
-          fmt::print("with {} x {} it {} ({:.2f} times as fast)\n", factor, name,
+          fmt::print("{} x on {}: it {} ({:.2f} times as fast)\n", factor, name,
                      now > 1 ? "loses" : "wins", then);
           json["changes"].push_back({{"of", name}, {"factor", factor}, {"times_as_fast", then}});
           return;
         }
-      fmt::print("with up to {} x {} that stays so\n", most, name);
+      fmt::print("up to {} x on {}: that stays so\n", most, name);
     };
     for (const Resource& resource : resources(read_.cluster))
       look(resource.text(read_.cluster), [&](double factor) {

@@ -33,12 +33,6 @@ std::string ours_text(const Finding& f) {
   return with_unit(f.interval ? fmt::format("{} +- {:.2g}", number, *f.interval) : number, f.unit);
 }
 
-std::string verdict_text(const Finding& f) {
-  const Judgement& j = f.judgement;
-  return j.reason.empty() ? verdict_name(j.verdict)
-                          : fmt::format("{}: {}", verdict_name(j.verdict), j.reason);
-}
-
 // Readings by their texts, in the order of their first use: A, B, ...
 class ReadingLetters {
  public:
@@ -66,11 +60,13 @@ Table table_of(const std::vector<Finding>& findings, const std::string& number,
                {"printed"},
                {"ours"},
                {"reading", Align::left},
-               {"verdict", Align::left}});
+               {"verdict", Align::left},
+               {"because", Align::left}});
   for (const Finding& f : findings)
     if (f.table == number)
       table.add_row({f.quantity, f.subject, claimed_text(f), ours_text(f),
-                     readings.letter(f.reading), verdict_text(f)});
+                     readings.letter(f.reading), verdict_name(f.judgement.verdict),
+                     f.judgement.reason});
   return table;
 }
 

@@ -35,18 +35,17 @@ nlohmann::json prediction_json(const Prediction& p, const WorkOptions::Read& rea
   for (const CommunicationUse& use : p.metrics.communication)
     if (use.kind != MessageKind::control)
       communication[std::string(message_kind_name(use.kind))] = use.share;
-  nlohmann::json json{
-          {step_key(work), p.step_seconds},
-          {"tokens_per_second", p.tokens_per_second(work)},
-          {"utilization_attention", p.metrics.attention.utilisation},
-          {"utilization_experts", p.metrics.expert.utilisation},
-          {"communication_share", communication},
-          {"memory_bytes", memory_json(p.fullest())},
-          {"messages", p.messages},
-          {"message_bytes", p.message_bytes},
-          {"events", p.events},
-          {"wall_seconds", wall_seconds},
-          {"floor_seconds", p.floor_seconds}};
+  nlohmann::json json{{step_key(work), p.step_seconds},
+                      {"tokens_per_second", p.tokens_per_second(work)},
+                      {"utilization_attention", p.metrics.attention.utilisation},
+                      {"utilization_experts", p.metrics.expert.utilisation},
+                      {"communication_share", communication},
+                      {"memory_bytes", memory_json(p.fullest())},
+                      {"messages", p.messages},
+                      {"message_bytes", p.message_bytes},
+                      {"events", p.events},
+                      {"wall_seconds", wall_seconds},
+                      {"floor_seconds", p.floor_seconds}};
   json.update(footprint_json(p, read));
   return json;
 }
@@ -66,8 +65,8 @@ void print(const Prediction& p, const WorkOptions::Read& read) {
                      format_share(use.share)});
   const auto bytes = [&](const char* component, int64_t count) {
     if (count > 0)
-      table.add_row({fmt::format("{}, fullest rank", component),
-                     format_bytes(static_cast<double>(count))});
+      table.add_row(
+          {fmt::format("{}, fullest rank", component), format_bytes(static_cast<double>(count))});
   };
   const Memory& memory = p.fullest();
   bytes("parameters", memory.parameters);

@@ -55,8 +55,8 @@ Axis parse_axis(const char* option, const std::string& text) {
   };
   const double first = number(equals + 1, dots), last = number(dots + 2, text.size());
   for (double value = first; value <= last * (1 + 1e-9); value *= 2) axis.values.push_back(value);
-  if (axis.values.empty() || !(axis.name == "context" || axis.name == "batch" ||
-                               axis_resources().contains(axis.name)))
+  if (axis.values.empty() ||
+      !(axis.name == "context" || axis.name == "batch" || axis_resources().contains(axis.name)))
     refuse();
   return axis;
 }
@@ -114,7 +114,8 @@ void write_html(const SweepOptions& o, const Axis& x, const Axis& y,
   html.paragraph(
       "How many times as fast the best separated plan is as the best plan that has attention and "
       "experts on the same devices. Above 1 separation wins. Each plan has its own best "
-      "micro-batches, heads, shards and copies; the best candidates were simulated. Blue fields are "
+      "micro-batches, heads, shards and copies; the best candidates were simulated. Blue fields "
+      "are "
       "those where separation wins, orange ones where it loses; the line runs between them.");
   HeatMap map{.title = "Best separated against best colocated",
               .row_label = y.name,
@@ -144,8 +145,7 @@ void run(const SweepOptions& o) {
   const WorkOptions::Read read = o.work.read();
   const Axis x = parse_axis("--x", o.x), y = parse_axis("--y", o.y);
   if (x.name == y.name) throw InputError("--x and --y are both {}", x.name);
-  const SearchSettings settings{
-      .dtype = read.dtype, .simulated = o.simulated, .seed = o.work.seed};
+  const SearchSettings settings{.dtype = read.dtype, .simulated = o.simulated, .seed = o.work.seed};
   const bool terminal = isatty(STDERR_FILENO) != 0;
   std::vector<Column> columns{{y.name + " \\ " + x.name}};
   for (const double value : x.values) columns.push_back({axis_value(x.name, value)});

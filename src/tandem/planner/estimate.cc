@@ -27,7 +27,8 @@ class Estimator {
         dtype_(dtype),
         bytes_(static_cast<double>(size_of(compute_type(dtype)))),
         weight_bytes_(static_cast<double>(size_of(dtype))),
-        passes_(work.kind == WorkKind::train ? 3 : 1) {
+        passes_(work.kind == WorkKind::train ? 3 : 1),
+        ranks_per_copy_(plan.ranks_per_copy()) {
     const double per_copy = static_cast<double>(work.sequences) / plan.copies / work.groups;
     const double homes = plan.homes();
     micro_batches_ =
@@ -37,7 +38,17 @@ class Estimator {
         sequences_ * (work.kind == WorkKind::decode ? 1 : static_cast<double>(work.context_tokens));
   }
 
+  // Copies that sit on different devices wait for the slowest; alike ones are told by the first.
   Estimate run() {
+    double slowest = 0;
+    for (copy_ = 0; copy_ < (cluster_.types.size() > 1 ? plan_.copies : 1); ++copy_)
+      slowest = std::max(slowest, copy_seconds());
+    result_.step_seconds = std::max(slowest * work_.groups, result_.floor_seconds);
+    return result_;
+  }
+
+ private:
+  double copy_seconds() {
     double all_stages = 0, slowest_stage = 0;
     for (const Stage& stage : plan_.stages) {
       const double seconds = stage_seconds(stage);
@@ -47,13 +58,9 @@ class Estimator {
     // Micro-batches follow each other through the stages.
     const double stages = static_cast<double>(plan_.stages.size());
     const double one = all_stages / micro_batches_;
-    result_.step_seconds =
-        stages > 1 ? (one + slowest_stage / micro_batches_ * (micro_batches_ - 1)) : all_stages;
-    result_.step_seconds = std::max(result_.step_seconds * work_.groups, result_.floor_seconds);
-    return result_;
+    return stages > 1 ? (one + slowest_stage / micro_batches_ * (micro_batches_ - 1)) : all_stages;
   }
 
- private:
   // Numbers that attention keeps of a token for these heads.
   double cache_width(const Interval& heads) const {
     return static_cast<double>(model_.cache_width(kv_heads_of(model_, heads).size()));
@@ -129,7 +136,10 @@ class Estimator {
     return {.flops = 2 * rows * weights, .bytes = bytes_ * weights};
   }
 
-  const DeviceType& type_of(int rank) const { return cluster_.type_of(rank); }
+  // Of a rank numbered within the copy.
+  const DeviceType& type_of(int rank) const {
+    return cluster_.type_of(copy_ * ranks_per_copy_ + rank);
+  }
   double seconds(int rank, const LayerWork& w) const {
     return operation_seconds(type_of(rank), "", dtype_name(dtype_), w.cost) +
            (w.operations - 1) * type_of(rank).operation_overhead_seconds;
@@ -160,10 +170,25 @@ class Estimator {
     return weight_bytes + 4 * elements + (dtype_ == DType::f32 ? 8 : 12) * elements / holders;
   }
 
-  // Seconds of an exchange between the groups of a stage, one way: what leaves a node at its links.
+  // Seconds of an exchange between the groups of a stage, one way: what leaves a node at its links,
+  // the slowest of the nodes that the stage is on.
   double exchange_seconds(const Stage& stage, double rows, double copies_a_row) const {
+    double slowest = 0;
+    int last = -1;
+    for (const int rank : stage.attention.ranks) {
+      const int node = cluster_.node_of(copy_ * ranks_per_copy_ + rank);
+      if (node == last) continue;
+      last = node;
+      slowest = std::max(slowest, exchange_seconds(stage, cluster_.nodes[static_cast<size_t>(node)],
+                                                   rows, copies_a_row));
+      if (cluster_.types.size() == 1) break;
+    }
+    return slowest;
+  }
+
+  double exchange_seconds(const Stage& stage, const Node& node, double rows,
+                          double copies_a_row) const {
     const double ranks = static_cast<double>(stage.attention.ranks.size());
-    const Node& node = cluster_.nodes.front();
     const double per_node = static_cast<double>(node.devices.size());
     const double away = cluster_.nodes.size() > 1 ? 1 - per_node / cluster_.devices() : 0;
     const double bytes = rows * copies_a_row * static_cast<double>(model_.hidden_size) * bytes_;
@@ -185,7 +210,7 @@ class Estimator {
     const double layers = static_cast<double>(stage.layers.size());
     const AttentionGrid& grid = stage.attention;
     double attention = 0, experts = 0;
-    std::vector<double> own_memory(static_cast<size_t>(plan_.ranks_per_copy()));
+    std::vector<double> own_memory(static_cast<size_t>(ranks_per_copy_));
     std::vector<Cost> own_cost(own_memory.size());
     for (size_t i = 0; i < grid.ranks.size(); ++i) {
       const int rank = grid.ranks[i];
@@ -263,7 +288,7 @@ class Estimator {
     if (stage.exchange == Exchange::replicated) {
       gather = grid.groups() > 1 ? 4 * exchange_seconds(stage, rows_, grid.groups() - 1) : 0;
     } else {
-      if (plan_.ranks_per_copy() > 1) exchange = exchange_seconds(stage, rows_, top_k);
+      if (ranks_per_copy_ > 1) exchange = exchange_seconds(stage, rows_, top_k);
       if (grid.groups() > 1) {
         const double parts = stage.exchange == Exchange::sums ? grid.groups() : 1;
         gather = exchange_seconds(stage, rows_, grid.groups() - 1) +
@@ -282,6 +307,7 @@ class Estimator {
   DType dtype_;
   double bytes_, weight_bytes_;  // of a number in rows and caches, and in matrices of layers
   double passes_;
+  int copy_ = 0, ranks_per_copy_;
   double micro_batches_ = 1, sequences_ = 1, rows_ = 1;  // of a micro-batch, in a copy
   Estimate result_;
 };

@@ -1,8 +1,9 @@
 // A deep model's step from two shallow ones. All layers of a stack do the same, so past the first
 // few each one adds as much time, energy, memory and traffic as the one before: what a stack of n
-// layers takes is a + b n, and two depths give a and b. Exact where the layers' loads are equal;
-// routing is drawn anew in every layer, so the layers simulated stand for all. Pure functions, safe
-// from any thread.
+// layers takes is a + b n, and two depths give a and b. With equal loads in all layers traffic,
+// memory and floor are exact, and time is within 0.02 % with one or two micro-batches; more of them
+// can take several layers to fall into step, and routing is drawn anew in every layer: some
+// percent. Pure functions, safe from any thread.
 #pragma once
 
 #include "tandem/planner/simulation.h"

@@ -40,9 +40,8 @@ Figure memory(const Run& run, const std::string& part) {
                         : part == "activations" ? m.activations
                         : part == "gradients"   ? m.gradients
                                                 : m.optimizer;
-  return {.value = static_cast<double>(bytes),
-          .most = m.limit_bytes,
-          .limit = "memory of the device"};
+  return {
+      .value = static_cast<double>(bytes), .most = m.limit_bytes, .limit = "memory of the device"};
 }
 
 // Of the experts of a layer, the mean over layers.
@@ -57,8 +56,7 @@ double load(const Run& run, double ExpertLoad::*figure) {
 
 Figure attention_over_experts(const Run& run, const std::string&) {
   const GroupUse &attention = run.p.metrics.attention, &expert = run.p.metrics.expert;
-  return {.value =
-              attention.own_share * attention.ranks / (expert.own_share * expert.ranks)};
+  return {.value = attention.own_share * attention.ranks / (expert.own_share * expert.ranks)};
 }
 
 struct Metric {
@@ -96,7 +94,8 @@ const std::map<std::string, Metric>& metrics() {
        {[](const Run& run, const std::string&) { return share(run.p.metrics.waiting.mean); }, {}}},
       {"communication",
        {communication,
-        {"attention", "dispatch", "combine", "experts", "pipeline", "vocabulary", "gradient", "all"}}},
+        {"attention", "dispatch", "combine", "experts", "pipeline", "vocabulary", "gradient",
+         "all"}}},
       {"memory",
        {memory, {"parameters", "kv_cache", "activations", "gradients", "optimizer", "all"}}},
       {"joules_per_token",
@@ -149,9 +148,8 @@ void check_metric(const std::string& metric, const std::string& where) {
 
 double unit_of(const std::string& unit, const std::string& where) {
   static const std::map<std::string, double> known = {
-      {"", 1},         {"x", 1},    {"s", 1},     {"ms", 1e-3},      {"us", 1e-6},
-      {"%", 0.01},     {"GB", 1e9}, {"mJ", 1e-3}, {"tokens/s", 1},   {"tokens/s/GPU", 1},
-      {"W", 1},        {"J", 1}};
+      {"", 1},     {"x", 1},     {"s", 1},        {"ms", 1e-3},        {"us", 1e-6}, {"%", 0.01},
+      {"GB", 1e9}, {"mJ", 1e-3}, {"tokens/s", 1}, {"tokens/s/GPU", 1}, {"W", 1},     {"J", 1}};
   const auto found = known.find(unit);
   if (found == known.end()) throw InputError("{}: no unit '{}'", where, unit);
   return found->second;

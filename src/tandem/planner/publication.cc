@@ -58,7 +58,8 @@ class Parser {
 
  private:
   static YamlMap experiment_map(const YAML::Node& node, const std::string& where) {
-    return {node, where,
+    return {node,
+            where,
             {"text", "like", "systems", "model", "cluster", "plan", "routing", "work", "batch",
              "context", "accumulate"}};
   }
@@ -72,9 +73,10 @@ class Parser {
     e.plan = map.get("plan", e.plan);
     e.routing = map.get("routing", e.routing);
     if (map.has("work"))
-      e.work.kind = parse_name<WorkKind>(
-          map.get<std::string>("work"), map.path("work"),
-          {{"decode", WorkKind::decode}, {"prefill", WorkKind::prefill}, {"train", WorkKind::train}});
+      e.work.kind = parse_name<WorkKind>(map.get<std::string>("work"), map.path("work"),
+                                         {{"decode", WorkKind::decode},
+                                          {"prefill", WorkKind::prefill},
+                                          {"train", WorkKind::train}});
     e.work.sequences = map.get("batch", e.work.sequences);
     e.work.context_tokens = map.get("context", e.work.context_tokens);
     e.work.groups = map.get("accumulate", e.work.groups);
@@ -138,18 +140,19 @@ class Parser {
             .note = map.get<std::string>("note", ""),
             .not_reproducible = map.get<std::string>("not_reproducible", ""),
             .pending = map.get<std::string>("pending", "")};
-    row.comparison = parse_name<Comparison>(map.get<std::string>("compare", "none"),
-                                            map.path("compare"),
-                                            {{"none", Comparison::none},
-                                             {"ratio", Comparison::ratio},
-                                             {"increase", Comparison::increase},
-                                             {"reduction", Comparison::reduction}});
+    row.comparison =
+        parse_name<Comparison>(map.get<std::string>("compare", "none"), map.path("compare"),
+                               {{"none", Comparison::none},
+                                {"ratio", Comparison::ratio},
+                                {"increase", Comparison::increase},
+                                {"reduction", Comparison::reduction}});
     for (const auto& entry : map.field("values")) {
       const auto subject = entry.first.as<std::string>();
       const size_t slash = subject.find('/');
       ClaimedValue value{.subject = {.system = subject.substr(0, slash)}};
       if (slash != std::string::npos) value.subject.against = subject.substr(slash + 1);
-      parse_value(YamlMap::convert<std::string>(entry.second, map.path("values")), map.path("values") + ", " + subject, value);
+      parse_value(YamlMap::convert<std::string>(entry.second, map.path("values")),
+                  map.path("values") + ", " + subject, value);
       row.values.push_back(value);
     }
     check(row, map);

@@ -65,7 +65,7 @@ struct ClaimTable {
 
 struct Publication {
   std::string title, setting;
-  double tolerance = 0.1;  // relative; what counts as reproduced
+  double tolerance = 0.1;                      // relative; what counts as reproduced
   std::map<std::string, std::string> systems;  // names in print
   std::map<std::string, Reading> readings;
   std::vector<ClaimTable> tables;

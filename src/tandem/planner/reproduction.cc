@@ -183,16 +183,15 @@ class Reproduction {
         finding.against_plan = reading.systems.at(claimed.subject.against).plan;
       finding.ours = all[i].figure.value;
       if (row.seeds > 1) finding.interval = interval_of_mean(all[i].values);
-      finding.judgement = judge(claimed, all[i].figure, row.unit, direction(row, all, i),
-                                publication_.tolerance);
+      finding.judgement =
+          judge(claimed, all[i].figure, row.unit, direction(row, all, i), publication_.tolerance);
       findings_.push_back(std::move(finding));
     }
   }
 
   // A comparison has its direction in itself. Other values are held against the last of their row,
   // the last against the one before it.
-  static std::optional<bool> direction(const Row& row, const std::vector<Measured>& all,
-                                       size_t i) {
+  static std::optional<bool> direction(const Row& row, const std::vector<Measured>& all, size_t i) {
     const auto both = [&](double claimed, double ours) {
       return same_sign(row.values[i].value - claimed, all[i].figure.value - ours);
     };
@@ -222,16 +221,14 @@ Judgement judge(const ClaimedValue& claimed, const Figure& ours, const std::stri
                 std::optional<bool> same_direction, double tolerance) {
   const double value = claimed.value;
   const auto out_of_range = [&](const char* side, double bound) {
-    return Judgement{Verdict::not_reproducible,
-                     fmt::format("{} {:.{}f} {}: {}", side, bound, bound < 100 ? 2 : 0, unit,
-                                 ours.limit)};
+    return Judgement{Verdict::not_reproducible, fmt::format("{} {:.{}f} {}: {}", side, bound,
+                                                            bound < 100 ? 2 : 0, unit, ours.limit)};
   };
   if (claimed.above || claimed.below)
     return (claimed.above ? ours.value > value : ours.value < value)
                ? Judgement{Verdict::reproduced, ""}
                : Judgement{Verdict::not_reproducible, "the other way round here"};
-  if (std::abs(ours.value - value) <= tolerance * std::abs(value))
-    return {Verdict::reproduced, ""};
+  if (std::abs(ours.value - value) <= tolerance * std::abs(value)) return {Verdict::reproduced, ""};
   if (value < ours.least) return out_of_range("below", ours.least);
   if (value > ours.most) return out_of_range("above", ours.most);
   if (same_direction == true) return {Verdict::direction_only, ""};

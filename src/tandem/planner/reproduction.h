@@ -28,8 +28,8 @@ Judgement judge(const ClaimedValue& claimed, const Figure& ours, const std::stri
 // One claimed value under one reading; or one that is settled without a run.
 struct Finding {
   std::string table, quantity, unit, note;
-  std::string subject;       // in print: "MA Separation", "MA Separation against TP=8"
-  std::string reading;       // its text; empty where settled
+  std::string subject;  // in print: "MA Separation", "MA Separation against TP=8"
+  std::string reading;  // its text; empty where settled
   std::string plan, against_plan;
   ClaimedValue claimed;
   std::optional<double> ours;      // mean over seeds, in the unit

@@ -143,8 +143,8 @@ class Search {
   }
 
  private:
-  // Estimates what fits into memory; plans that differ in micro-batches alone follow each other, and
-  // need the same.
+  // Estimates what fits into memory; plans that differ in micro-batches alone follow each other,
+  // and need the same.
   void guess(const std::vector<std::string>& texts) {
     std::string built;
     std::optional<Plan> plan;
@@ -179,7 +179,8 @@ class Search {
   void take(const std::string& text, const Estimate& e) {
     ++result_.candidates;
     if (e.fits()) {
-      result_.ranked.push_back({.plan = text, .kind = text.substr(0, text.find(':')), .estimate = e});
+      result_.ranked.push_back(
+          {.plan = text, .kind = text.substr(0, text.find(':')), .estimate = e});
       return;
     }
     ++result_.too_large;
@@ -189,8 +190,8 @@ class Search {
                                              e.memory_bytes / 1e9, e.memory_limit_bytes / 1e9);
   }
 
-  // Around the best separated guesses: ratios between those looked at, and both groups spread evenly
-  // over the nodes, which the closed form does not tell from one group after the other.
+  // Around the best separated guesses: ratios between those looked at, and both groups spread
+  // evenly over the nodes, which the closed form does not tell from one group after the other.
   void refine() {
     constexpr int with_neighbours = 8;
     std::vector<std::string> around;
@@ -209,9 +210,8 @@ class Search {
 
   int simulated() const {
     constexpr int rank_simulations = 1024, most = 64, least = 6;
-    return settings_.simulated > 0
-               ? settings_.simulated
-               : std::clamp(rank_simulations / cluster_.devices(), least, most);
+    return settings_.simulated > 0 ? settings_.simulated
+                                   : std::clamp(rank_simulations / cluster_.devices(), least, most);
   }
 
   // In no order; what a simulation says does not depend on the others.
@@ -225,10 +225,10 @@ class Search {
       try {
         for (size_t i = next++; i < chosen.size(); i = next++) {
           Candidate& c = result_.ranked[chosen[i]];
-          c.prediction = simulate(
-              model_, plan_from_shorthand(c.plan, model_), cluster_, work_,
-              {.dtype = settings_.dtype, .stage_layers = settings_.stage_layers,
-               .seed = settings_.seed});
+          c.prediction = simulate(model_, plan_from_shorthand(c.plan, model_), cluster_, work_,
+                                  {.dtype = settings_.dtype,
+                                   .stage_layers = settings_.stage_layers,
+                                   .seed = settings_.seed});
           for (RankSpans& rank : c.prediction.spans) rank.spans = {};
           c.simulated = true;
           const std::lock_guard lock(mutex);

@@ -1,5 +1,5 @@
-// Why a plan takes as long as it does: how much shorter its step is with one resource of the cluster
-// made twice as fast. What helps most is what it is bound by. Used by one thread.
+// Why a plan takes as long as it does: how much shorter its step is with one resource of the
+// cluster made twice as fast. What helps most is what it is bound by. Used by one thread.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ namespace tandem {
 // "links inside nodes", "links between nodes", "latencies": these names and no others.
 struct Resource {
   std::string name;
-  int type = -1;  // of the cluster; -1: of all, or of none
+  int type = -1;                                   // of the cluster; -1: of all, or of none
   std::string text(const Cluster& cluster) const;  // "memory of h20"
 };
 std::vector<Resource> resources(const Cluster& cluster);

@@ -112,9 +112,9 @@ class Simulation {
       memory.kv_cache = rank.cache ? rank.cache->bytes() : 0;
       memory.optimizer = rank.optimizer ? rank.optimizer->bytes() : 0;
       for (const auto& [region, tensor] : rank.gradient_regions) memory.gradients += tensor.bytes();
-      memory.activations = std::max<int64_t>(
-          0, engine_.world().device(number).peak_allocated_bytes() - memory.kv_cache -
-                 memory.optimizer - memory.gradients);
+      memory.activations =
+          std::max<int64_t>(0, engine_.world().device(number).peak_allocated_bytes() -
+                                   memory.kv_cache - memory.optimizer - memory.gradients);
       memory.limit_bytes = world_->type_of(number).memory_bytes;
     }
   }

@@ -39,15 +39,14 @@ struct Prediction {
   double bandwidth_share = 0, flops_share = 0;  // of all ranks' peaks, over the last step
   size_t layers = 0;
   std::vector<int64_t> expert_tokens;  // [layers, experts], of all steps
-  std::vector<RankSpans> spans;                 // of the last step
+  std::vector<RankSpans> spans;        // of the last step
   int64_t events = 0, messages = 0, message_bytes = 0;
 
   int ranks() const { return static_cast<int>(spans.size()); }
   // Of the rank that has least room left, as a share of what its device has.
   const Memory& fullest() const {
-    return *std::ranges::max_element(memory, {}, [](const Memory& m) {
-      return static_cast<double>(m.all()) / m.limit_bytes;
-    });
+    return *std::ranges::max_element(
+        memory, {}, [](const Memory& m) { return static_cast<double>(m.all()) / m.limit_bytes; });
   }
   bool fits() const { return static_cast<double>(fullest().all()) <= fullest().limit_bytes; }
   double joules_per_token(const Workload& work) const {

@@ -26,8 +26,8 @@ struct Scale {
   const char* colours() const { return even ? "diverge" : "heat"; }
   size_t shade(double value) const {
     if (high <= low) return even ? shades / 2 : 0;
-    const double share = even ? std::log(value / low) / std::log(high / low)
-                              : (value - low) / (high - low);
+    const double share =
+        even ? std::log(value / low) / std::log(high / low) : (value - low) / (high - low);
     return std::min(shades - 1, static_cast<size_t>(share * static_cast<double>(shades)));
   }
 };
@@ -151,8 +151,8 @@ void HtmlReport::heat_map(const HeatMap& map) {
       "<div class=\"columns\">{}</div><div class=\"axis-name\">{} (across) and {} "
       "(down)</div></div>\n",
       escape_html(map.title), labels(map.rows, row_labels), height, map.columns.size(),
-      map.rows.size(), escape_html(description), cells(map, scale) + border(map), labels(map.columns, 16),
-      escape_html(map.column_label), escape_html(map.row_label));
+      map.rows.size(), escape_html(description), cells(map, scale) + border(map),
+      labels(map.columns, 16), escape_html(map.column_label), escape_html(map.row_label));
   body_ += scale_bar(scale) + html_figures(heat_table(map));
   body_ += html_json({{"row_label", map.row_label},
                       {"column_label", map.column_label},

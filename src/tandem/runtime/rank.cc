@@ -68,8 +68,9 @@ void Rank::find_groups() {
     value_columns = {cache_width - kv_heads * model.attended_dim(), cache_width};
     if (model.latent_attention()) value_columns = {0, model.kv_latent};
   }
-  expert_index.assign(plan.ranks_per_copy(), -1);
-  for (int local = 0; local < plan.ranks_per_copy(); ++local) {
+  const int ranks = plan.ranks_per_copy();
+  expert_index.assign(ranks, -1);
+  for (int local = 0; local < ranks; ++local) {
     const Role other = role_of(plan, local);
     if (other.stage != role.stage || !other.expert) continue;
     expert_index[local] = static_cast<int>(expert_ranks.size());

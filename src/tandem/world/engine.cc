@@ -129,7 +129,7 @@ Sampled Engine::infer(std::span<const SequenceTokens> sequences, bool want_logit
   std::vector<std::pair<int, int64_t>> found;  // rank and row of each sampled sequence
   for (const SequenceTokens& sequence : sequences) {
     if (!sequence.sample) continue;
-    for (int rank = 0; rank < plan_.ranks(); ++rank) {
+    for (int rank = 0; rank < std::ssize(reports); ++rank) {
       const auto at = std::ranges::find(reports[rank].slots, sequence.slot);
       if (at == reports[rank].slots.end()) continue;
       found.emplace_back(rank, at - reports[rank].slots.begin());
