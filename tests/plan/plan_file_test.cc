@@ -105,7 +105,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"stages", "micro_batches: [1]\nstages", ", micro_batches: wrong type of value"},
         Refused{"stages", "name: [a]\nstages", ", name: wrong type of value"},
         Refused{"stages", "microbatches: 2\nstages",
-                ": 'microbatches' is not a field (known: name, copies, micro_batches, stages)"},
+                ": 'microbatches' is not a field (known: name, copies, micro_batches, "
+                "partial_batches, stages)"},
         Refused{"layers", "stuff",
                 ", stage 0: 'stuff' is not a field (known: layers, exchange, attention, experts, "
                 "experts_per_layer)"},

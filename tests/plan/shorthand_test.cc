@@ -217,7 +217,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"tp:ranks=2,", "'' is not key=value"},
         Refused{"tp:stages=2",
                 "'stages' is not an option of tp (known: copies, exchange, "
-                "micro_batches, ranks, split)"},
+                "micro_batches, partial, ranks, split)"},
         Refused{"single:ranks=2", "'ranks' is not an option of single"},
         Refused{"tp:ranks=2,ranks=3", "ranks is given twice"},
         Refused{"tp:ranks=two", "ranks=two is not a number"},

@@ -19,20 +19,20 @@ void expect_apart(const KvCache& cache, const std::vector<int64_t>& lengths) {
       const int32_t row = cache.row(static_cast<int32_t>(slot), position);
       EXPECT_TRUE(rows.insert(row).second) << "slot " << slot << " position " << position;
       EXPECT_GE(row, 0);
-      EXPECT_LT(row, cache.keys(0).rows);
+      EXPECT_LT(row, cache.rows(0).rows);
     }
 }
 
 TEST(KvCache, HasTheMemoryThatWasPlanned) {
   const auto device = make_cpu_device(1);
   const KvCache cache(*device, 3, 24, DType::bf16, 5, kv_block_tokens + 1);
-  for (int layer = 0; layer < 3; ++layer)
-    for (const Tensor& t : {cache.keys(layer), cache.values(layer)}) {
-      EXPECT_EQ(t.rows, 5 * 2 * kv_block_tokens);
-      EXPECT_EQ(t.cols, 24);
-      EXPECT_EQ(t.dtype, DType::bf16);
-    }
-  EXPECT_EQ(cache.bytes(), 2 * 3 * 5 * 2 * kv_block_tokens * 24 * 2);
+  for (int layer = 0; layer < 3; ++layer) {
+    const Tensor& t = cache.rows(layer);
+    EXPECT_EQ(t.rows, 5 * 2 * kv_block_tokens);
+    EXPECT_EQ(t.cols, 24);
+    EXPECT_EQ(t.dtype, DType::bf16);
+  }
+  EXPECT_EQ(cache.bytes(), 3 * 5 * 2 * kv_block_tokens * 24 * 2);
 }
 
 TEST(KvCache, BlocksHoldConsecutivePositions) {

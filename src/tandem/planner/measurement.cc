@@ -73,7 +73,7 @@ Measurement measure(ParameterStore& store, const Plan& plan, const Workload& wor
                 WorldSettings{.threads = rank_threads * plan.ranks(),
                               .keep_all_spans = true,
                               .rank = {.trainable = work.kind == WorkKind::train}});
-  WorkloadRunner runner(engine, work, steps + 1);
+  WorkloadRunner runner(engine, work, steps + 1, engine.model().vocab_size);
   if (work.kind == WorkKind::decode) runner.fill_context();
   runner.step(0);
   engine.clear_spans();

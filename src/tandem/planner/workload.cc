@@ -4,8 +4,9 @@
 
 namespace tandem {
 
-WorkloadRunner::WorkloadRunner(Engine& engine, const Workload& work, int64_t steps)
-    : engine_(engine), work_(work) {
+WorkloadRunner::WorkloadRunner(Engine& engine, const Workload& work, int64_t steps,
+                               int64_t vocabulary)
+    : engine_(engine), work_(work), vocabulary_(vocabulary) {
   if (work.kind == WorkKind::train) return;
   engine.plan_memory(work.sequences, work.context_tokens + steps);
   const int64_t tokens = work.kind == WorkKind::decode ? 1 : work.context_tokens;
@@ -17,7 +18,7 @@ std::vector<int32_t> WorkloadRunner::draw(int64_t count, int64_t item) const {
   const RandomSource source(1, RandomStream::prompts);
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < count; ++i)
-    tokens.push_back(static_cast<int32_t>(source.bits(item, i) % engine_.model().vocab_size));
+    tokens.push_back(static_cast<int32_t>(source.bits(item, i) % vocabulary_));
   return tokens;
 }
 

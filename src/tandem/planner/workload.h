@@ -27,9 +27,8 @@ struct Workload {
 // The steps of a workload, numbered from 0; sequences have slots 0, 1, ...
 class WorkloadRunner {
  public:
-  // Plans memory for `steps` steps. Tokens are drawn at random: where a token's embedding is, so
-  // what is sent, is the same in every world.
-  WorkloadRunner(Engine& engine, const Workload& work, int64_t steps);
+  // Plans memory for `steps` steps. Tokens are drawn from the first `vocabulary` ones.
+  WorkloadRunner(Engine& engine, const Workload& work, int64_t steps, int64_t vocabulary);
 
   // Decode: fills the context with keys and values. Without it their place is there, but no
   // numbers.
@@ -44,6 +43,7 @@ class WorkloadRunner {
 
   Engine& engine_;
   Workload work_;
+  int64_t vocabulary_;
   std::vector<SequenceTokens> sequences_;
 };
 
