@@ -123,8 +123,8 @@ class Rank {
   std::vector<int64_t> expert_tokens;  // [layer of the stage][expert] since the last report
   // Inference: of the sequences that live here, by slot: [layer of the stage][expert].
   std::unordered_map<int32_t, std::vector<int32_t>> capacity_used;
-  std::vector<int64_t> batch_counts;   // tokens of the global batch [layer of the stage][expert]
-  double batch_tokens = 0;             // counted tokens of the global batch
+  std::vector<int64_t> batch_counts;  // tokens of the global batch [layer of the stage][expert]
+  double batch_tokens = 0;            // counted tokens of the global batch
   std::vector<int64_t> scratch_cursors;
   std::vector<int32_t> scratch_terms, scratch_rows, scratch_starts, scratch_sorted;  // dispatch.cc
 
