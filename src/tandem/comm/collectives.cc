@@ -86,7 +86,7 @@ struct TwoSteps {
     for (int p = 0; p < group.node_size; ++p) {
       const auto first = static_cast<int64_t>(order.size());
       for (int n = 0; n < nodes; ++n) {
-        const int member = group.by_node[static_cast<size_t>(n * group.node_size + p)];
+        const int member = group.by_node[n * group.node_size + p];
         const auto begin = static_cast<int64_t>(order.size());
         for (int64_t row = parts[member].begin; row < parts[member].end; ++row)
           order.push_back(static_cast<int32_t>(row - parts[0].begin));

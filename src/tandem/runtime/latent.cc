@@ -45,7 +45,7 @@ Tensor absorbed_queries(Rank& rank, const Track& on, const AttentionParameters& 
                         const Tensor& q) {
   const ModelConfig& m = rank.model;
   const LatentHeads heads(m);
-  const Tensor to = on.allocate(q.rows, q.cols / m.head_dim * m.key_dim(), q.dtype);
+  Tensor to = on.allocate(q.rows, q.cols / m.head_dim * m.key_dim(), q.dtype);
   if (q.empty()) return to;
   on.run(HeadLinear{.x = q,
                     .weight = w.latent_up,
@@ -72,7 +72,7 @@ void compress(Rank& rank, const Track& on, const AttentionParameters& w, LayerAc
 Tensor expanded(Rank& rank, const Track& on, const AttentionParameters& w, const Tensor& out) {
   const LatentHeads heads(rank.model);
   const int64_t count = out.cols / rank.model.kv_latent;
-  const Tensor to = on.allocate(out.rows, count * rank.model.value_dim, out.dtype);
+  Tensor to = on.allocate(out.rows, count * rank.model.value_dim, out.dtype);
   if (!out.empty())
     on.run(HeadLinear{.x = out,
                       .weight = w.latent_up,

@@ -36,7 +36,7 @@ Tensor absorbed_backward(Rank& rank, const Track& on, const AttentionParameters&
                          const Tensor& dq) {
   const ModelConfig& m = rank.model;
   const LatentHeads heads(m);
-  const Tensor to = on.allocate(dq.rows, a.projected_q.cols, dq.dtype);
+  Tensor to = on.allocate(dq.rows, a.projected_q.cols, dq.dtype);
   if (dq.empty()) return to;
   on.run(HeadLinear{.x = dq,
                     .weight = w.latent_up,
@@ -70,7 +70,7 @@ Tensor expanded_backward(Rank& rank, const Track& on, const AttentionParameters&
                          const AttentionParameters& g, const LayerActivations& a,
                          const Tensor& dhead_out) {
   const LatentHeads heads(rank.model);
-  const Tensor dout = on.allocate(a.out.rows, a.out.cols, a.out.dtype);
+  Tensor dout = on.allocate(a.out.rows, a.out.cols, a.out.dtype);
   if (dout.empty()) return dout;
   on.run(HeadLinear{.x = dhead_out,
                     .weight = w.latent_up,
