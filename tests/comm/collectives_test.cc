@@ -88,7 +88,7 @@ std::vector<int> members(int count) {
 struct Members {
   int count, nodes;
   std::vector<int> ranks() const { return members(count); }
-  std::vector<int> by_node() const {
+  NodeOrder by_node() const {
     std::vector<int> node_of_rank(11);
     for (int i = 0; i < count; ++i) node_of_rank[members(count)[i]] = i % nodes;
     return members_by_node(members(count), node_of_rank);
@@ -102,13 +102,15 @@ class Collectives : public ::testing::TestWithParam<Members> {
  protected:
   // Every division, one after the other, without anything between them that would keep step.
   void run(const std::function<void(EndpointSeat&, Group, const Division&)>& body) const {
-    const int count = GetParam().count, node_size = count / GetParam().nodes;
-    const std::vector<int> ranks = GetParam().ranks(), by_node = GetParam().by_node();
+    const int count = GetParam().count;
+    const std::vector<int> ranks = GetParam().ranks();
+    const NodeOrder order = GetParam().by_node();
     const auto all = divisions(count);
     LocalHub hub(11);
     on_threads(count, [&](int me) {
       EndpointSeat seat(hub, ranks[me]);
-      for (const Division& division : all) body(seat, {ranks, me, by_node, node_size}, division);
+      for (const Division& division : all)
+        body(seat, {ranks, me, order.members, order.node_size}, division);
     });
   }
 };
@@ -179,14 +181,15 @@ TEST_P(Collectives, ColumnsToRowsAndBack) {
 }
 
 TEST_P(Collectives, MoveNoMoreThanTheyMust) {
-  const int count = GetParam().count, node_size = count / GetParam().nodes;
-  const std::vector<int> ranks = GetParam().ranks(), by_node = GetParam().by_node();
+  const int count = GetParam().count;
+  const std::vector<int> ranks = GetParam().ranks();
+  const NodeOrder order = GetParam().by_node();
   LocalHub hub(11);
   std::vector<Interval> parts;
   for (int i = 0; i < count; ++i) parts.push_back({4 * i, 4 * i + 4});
   on_threads(count, [&](int me) {
     EndpointSeat seat(hub, ranks[me]);
-    const Group group{ranks, me, by_node, node_size};
+    const Group group{ranks, me, order.members, order.node_size};
     const auto bytes = [&] {
       double total = 0;
       for (const Span& span : seat.recorder.spans())
@@ -214,11 +217,12 @@ INSTANTIATE_TEST_SUITE_P(Ranks, Collectives,
 TEST(MembersByNode, AreGroupedWhereTwoStepsGainSomething) {
   const std::vector<int> ranks{5, 4, 3, 2, 1, 0};
   const std::vector<int> two{0, 1, 0, 1, 0, 1};  // by rank
-  EXPECT_EQ(members_by_node(ranks, two), (std::vector<int>{0, 2, 4, 1, 3, 5}));
-  EXPECT_TRUE(members_by_node(ranks, {}).empty());
-  EXPECT_TRUE(members_by_node(ranks, std::vector<int>{7, 7, 7, 7, 7, 7}).empty());
-  EXPECT_TRUE(members_by_node(ranks, std::vector<int>{0, 1, 2, 3, 4, 5}).empty());
-  EXPECT_TRUE(members_by_node(ranks, std::vector<int>{0, 0, 0, 0, 1, 1}).empty());
+  EXPECT_EQ(members_by_node(ranks, two).members, (std::vector<int>{0, 2, 4, 1, 3, 5}));
+  EXPECT_EQ(members_by_node(ranks, two).node_size, 3);
+  EXPECT_TRUE(members_by_node(ranks, {}).members.empty());
+  EXPECT_TRUE(members_by_node(ranks, std::vector<int>{7, 7, 7, 7, 7, 7}).members.empty());
+  EXPECT_TRUE(members_by_node(ranks, std::vector<int>{0, 1, 2, 3, 4, 5}).members.empty());
+  EXPECT_TRUE(members_by_node(ranks, std::vector<int>{0, 0, 0, 0, 1, 1}).members.empty());
 }
 
 }  // namespace

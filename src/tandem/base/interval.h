@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 namespace tandem {
 
@@ -31,6 +32,12 @@ inline Interval part(int64_t total, int64_t count, int64_t index) {
 }
 inline Interval part(const Interval& whole, int64_t count, int64_t index) {
   return part(whole.size(), count, index).shifted(whole.begin);
+}
+
+// The elements of `all` that stand in `part`.
+template <class T>
+std::span<T> part_of(std::span<T> all, const Interval& part) {
+  return all.subspan(static_cast<size_t>(part.begin), static_cast<size_t>(part.size()));
 }
 
 }  // namespace tandem

@@ -41,8 +41,8 @@ std::vector<std::string> roles_of(const Plan& plan) {
 RankBytes bytes_of(Engine& engine) {
   RankBytes bytes;
   for (int rank = 0; rank < engine.plan().ranks(); ++rank) {
-    bytes.parameters.push_back(elements_of(holdings(engine.plan(), engine.model(), rank)) *
-                               size_of(engine.store().dtype()));
+    bytes.parameters.push_back(
+        weight_bytes(holdings(engine.plan(), engine.model(), rank), engine.store().weight_dtype()));
     const auto& cache = engine.world().rank(rank).cache;
     bytes.kv_cache.push_back(cache ? cache->bytes() : 0);
     const int64_t peak = engine.world().device(rank).peak_allocated_bytes();

@@ -21,11 +21,9 @@ struct SimulateOptions {
 };
 
 nlohmann::json memory_json(const Memory& m) {
-  return {{"parameters", m.parameters},
-          {"kv_cache", m.kv_cache},
-          {"activations", m.activations},
-          {"gradients", m.gradients},
-          {"optimizer", m.optimizer}};
+  nlohmann::json json;
+  for (const MemoryPart& part : memory_parts) json[part.name] = m.*part.bytes;
+  return json;
 }
 
 nlohmann::json prediction_json(const Prediction& p, const WorkOptions::Read& read,
@@ -63,17 +61,10 @@ void print(const Prediction& p, const WorkOptions::Read& read) {
     if (use.kind != MessageKind::control)
       table.add_row({fmt::format("{} messages under way", message_kind_name(use.kind)),
                      format_share(use.share)});
-  const auto bytes = [&](const char* component, int64_t count) {
-    if (count > 0)
+  for (const MemoryPart& part : memory_parts)
+    if (const int64_t bytes = p.fullest().*part.bytes; bytes > 0)
       table.add_row(
-          {fmt::format("{}, fullest rank", component), format_bytes(static_cast<double>(count))});
-  };
-  const Memory& memory = p.fullest();
-  bytes("parameters", memory.parameters);
-  bytes("K/V cache", memory.kv_cache);
-  bytes("activations", memory.activations);
-  bytes("gradients", memory.gradients);
-  bytes("optimizer", memory.optimizer);
+          {fmt::format("{}, fullest rank", part.title), format_bytes(static_cast<double>(bytes))});
   table.add_row({"a token costs", footprint_text(p, read)});
   fmt::print("{}", table.text());
 }

@@ -33,10 +33,6 @@ struct Slots {
 
 int64_t total_rows(std::span<const Interval> parts) { return parts.back().end - parts[0].begin; }
 
-}  // namespace
-
-namespace {
-
 Task<Tensor> gather_directly(Endpoint& endpoint, const Track& track, Group group, Tag tag,
                              std::span<const Interval> parts, Tensor mine) {
   if (group.size() == 1) co_return mine;
@@ -109,8 +105,8 @@ struct TwoSteps {
 
 }  // namespace
 
-std::vector<int> members_by_node(std::span<const int> ranks, std::span<const int> nodes) {
-  std::vector<int> seen, result;
+NodeOrder members_by_node(std::span<const int> ranks, std::span<const int> nodes) {
+  std::vector<int> seen;
   std::vector<std::vector<int>> members;
   if (nodes.empty()) return {};
   for (size_t i = 0; i < ranks.size(); ++i) {
@@ -125,8 +121,10 @@ std::vector<int> members_by_node(std::span<const int> ranks, std::span<const int
   const size_t size = ranks.size() / members.size();
   const bool even = std::ranges::all_of(members, [&](const auto& m) { return m.size() == size; });
   if (members.size() == 1 || size == 1 || !even) return {};
-  for (const auto& node : members) result.insert(result.end(), node.begin(), node.end());
-  return result;
+  NodeOrder order{.node_size = static_cast<int>(size)};
+  for (const auto& node : members)
+    order.members.insert(order.members.end(), node.begin(), node.end());
+  return order;
 }
 
 Task<Tensor> gather_rows(Endpoint& endpoint, const Track& track, Group group, Tag tag,

@@ -23,16 +23,20 @@ namespace tandem {
 template <class T>
 using Array = std::pmr::vector<T>;
 
-// Members (indices in the group) node after node; empty where two steps would gain nothing: all on
-// one node, each on its own, or not as many on each. nodes[r] is the node of rank r; empty: all on
-// one.
-std::vector<int> members_by_node(std::span<const int> ranks, std::span<const int> nodes);
+// Members (indices in the group) node after node, `node_size` of each.
+struct NodeOrder {
+  std::vector<int> members;
+  int node_size = 0;
+};
+// Without members where two steps would gain nothing: all on one node, each on its own, or not as
+// many on each. nodes[r] is the node of rank r; empty: all on one.
+NodeOrder members_by_node(std::span<const int> ranks, std::span<const int> nodes);
 
 struct Group {
   std::span<const int> ranks;
   int me = 0;
-  std::span<const int> by_node;  // members_by_node, or empty
-  int node_size = 0;             // members on each node
+  std::span<const int> by_node;  // NodeOrder::members, or empty
+  int node_size = 0;
   int size() const { return static_cast<int>(ranks.size()); }
   int rank(int i) const { return ranks[i]; }
 };

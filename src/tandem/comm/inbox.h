@@ -22,20 +22,16 @@ class Inbox {
   bool receive(Operation& operation);
   void cancel(Operation& operation);
 
-  // To be reported by next().
-  void complete(Operation& operation, Status status) {
-    operation.status = status;
-    completed_.push_back(&operation);
-  }
   // The operation that has been completed for longest, or null.
   Operation* next();
   bool has_completed() const { return !completed_.empty(); }
 
   // Receives from this peer fail, from now on and those that wait, but for what has come already.
   void lose(int peer);
-  void find(int peer) { lost_[peer] = false; }
   bool lost(int peer) const { return lost_[peer]; }
 
+  // The receives that wait.
+  const std::vector<Operation*>& posted() const { return posted_; }
   // Of the receives that wait, or `otherwise`.
   double next_deadline_seconds(double otherwise) const;
   // Completes one receive whose deadline has passed; false where there is none.
@@ -47,6 +43,11 @@ class Inbox {
     Tag tag;
     Message message;
   };
+  void complete(Operation& operation, Status status) {
+    operation.status = status;
+    completed_.push_back(&operation);
+  }
+
   std::vector<Arrival> arrivals_;
   std::vector<Operation*> posted_, completed_;
   std::vector<bool> lost_;

@@ -81,9 +81,9 @@ Prediction extrapolate(const Prediction& shorter, const Prediction& longer, doub
   result.energy.expert_joules =
       line.value(shorter.energy.expert_joules, longer.energy.expert_joules);
   for (size_t rank = 0; rank < result.memory.size(); ++rank)
-    for (int64_t Memory::*part : {&Memory::parameters, &Memory::kv_cache, &Memory::optimizer,
-                                  &Memory::gradients, &Memory::activations})
-      result.memory[rank].*part = line.value(shorter.memory[rank].*part, result.memory[rank].*part);
+    for (const MemoryPart& part : memory_parts)
+      result.memory[rank].*part.bytes =
+          line.value(shorter.memory[rank].*part.bytes, result.memory[rank].*part.bytes);
   result.bandwidth_share = line.share(shorter.bandwidth_share, longer.bandwidth_share);
   result.flops_share = line.share(shorter.flops_share, longer.flops_share);
   result.events = line.value(shorter.events, longer.events);

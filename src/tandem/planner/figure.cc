@@ -1,5 +1,6 @@
 #include "tandem/planner/figure.h"
 
+#include <algorithm>
 #include <map>
 
 #include "tandem/trace/expert_load.h"
@@ -34,14 +35,16 @@ Figure communication(const Run& run, const std::string& part) {
 
 Figure memory(const Run& run, const std::string& part) {
   const Memory& m = run.p.fullest();
-  const int64_t bytes = part == "all"           ? m.all()
-                        : part == "parameters"  ? m.parameters
-                        : part == "kv_cache"    ? m.kv_cache
-                        : part == "activations" ? m.activations
-                        : part == "gradients"   ? m.gradients
-                                                : m.optimizer;
+  const auto component = std::ranges::find(memory_parts, part, &MemoryPart::name);
+  const int64_t bytes = component == std::end(memory_parts) ? m.all() : m.*component->bytes;
   return {
       .value = static_cast<double>(bytes), .most = m.limit_bytes, .limit = "memory of the device"};
+}
+
+std::vector<std::string> names_of_memory() {
+  std::vector<std::string> names{"all"};
+  for (const MemoryPart& part : memory_parts) names.emplace_back(part.name);
+  return names;
 }
 
 // Of the experts of a layer, the mean over layers.
@@ -96,8 +99,7 @@ const std::map<std::string, Metric>& metrics() {
        {communication,
         {"attention", "dispatch", "combine", "experts", "pipeline", "vocabulary", "gradient",
          "all"}}},
-      {"memory",
-       {memory, {"parameters", "kv_cache", "activations", "gradients", "optimizer", "all"}}},
+      {"memory", {memory, names_of_memory()}},
       {"joules_per_token",
        {[](const Run& run, const std::string&) {
           return Figure{run.p.joules_per_token(run.work),

@@ -26,8 +26,27 @@ struct Memory {
   int64_t activations = 0;  // with message buffers and tables
   double limit_bytes = 0;   // of its device
 
-  int64_t all() const { return parameters + kv_cache + optimizer + gradients + activations; }
+  int64_t all() const;
 };
+
+// The components of Memory: as keys of results, and as people call them.
+struct MemoryPart {
+  const char* name;
+  const char* title;
+  int64_t Memory::*bytes;
+};
+inline constexpr MemoryPart memory_parts[] = {
+    {"parameters", "parameters", &Memory::parameters},
+    {"kv_cache", "K/V cache", &Memory::kv_cache},
+    {"activations", "activations", &Memory::activations},
+    {"gradients", "gradients", &Memory::gradients},
+    {"optimizer", "optimizer", &Memory::optimizer},
+};
+inline int64_t Memory::all() const {
+  int64_t sum = 0;
+  for (const MemoryPart& part : memory_parts) sum += this->*part.bytes;
+  return sum;
+}
 
 struct Prediction {
   double step_seconds = 0;   // mean

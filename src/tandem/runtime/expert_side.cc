@@ -3,10 +3,6 @@
 namespace tandem {
 namespace {
 
-std::span<const Tensor> part_of(const std::vector<Tensor>& all, const Interval& part) {
-  return std::span(all).subspan(part.begin, part.size());
-}
-
 // Attention ranks (grid indices) that send rows of this micro-batch to this rank.
 void find_sources(Rank& rank, const Pass& pass, std::vector<int>& sources) {
   const Stage& stage = rank.stage();
@@ -49,7 +45,7 @@ void sort_pairs(Rank& rank, const ExpertParameters& w, ExpertActivations& a,
 Array<Tensor> rows_for_pairs(Rank& rank, const Track& on, const ExpertActivations& a,
                              const Interval& sources) {
   Array<Tensor> tensors(&rank.frames());
-  for (const Tensor& pairs : part_of(a.pairs, sources))
+  for (const Tensor& pairs : part_of(std::span(a.pairs), sources))
     tensors.push_back(on.allocate(pairs.rows, rank.model.hidden_size, rank.dtype()));
   return tensors;
 }
@@ -87,7 +83,7 @@ Task<> serve_sources(Rank& rank, const Track& on, ExpertActivations& a, Interval
   sort_pairs(rank, w, a, sources);
   const Array<Tensor> out = rows_for_pairs(rank, on, a, sources);
   const bool keep = rank.keeps && !rank.command.training.checkpoint_activations;
-  run_experts(rank, on, w, a, keep, part_of(a.rows, sources), out);
+  run_experts(rank, on, w, a, keep, part_of<const Tensor>(a.rows, sources), out);
   for (int64_t s = sources.begin; s < sources.end; ++s) {
     const Tensor& result = out[s - sources.begin];
     if (result.empty()) continue;

@@ -51,13 +51,8 @@ void Rank::find_groups() {
         shard_team_.ranks.push_back(global_rank(grid.rank(place.batch, s, g)));
     }
     for (const int rank : grid.ranks) grid_team_.ranks.push_back(global_rank(rank));
-    for (Team* team : {&head_team_, &sequence_team_, &shard_team_, &grid_team_}) {
-      team->by_node = members_by_node(team->ranks, settings.nodes);
-      const auto same_node = [&](int rank) {
-        return !settings.nodes.empty() && settings.nodes[rank] == settings.nodes[team->ranks[0]];
-      };
-      team->node_size = static_cast<int>(std::ranges::count_if(team->ranks, same_node));
-    }
+    for (Team* team : {&head_team_, &sequence_team_, &shard_team_, &grid_team_})
+      team->order = members_by_node(team->ranks, settings.nodes);
     const Interval heads = grid.head_range(place.group);
     const int64_t share = model.heads / model.kv_heads;
     for (int64_t head = heads.begin; head < heads.end; ++head)

@@ -139,9 +139,9 @@ class Rank {
   friend class RowsInOrder;
   // The ranks of a group, and how they lie on nodes.
   struct Team {
-    std::vector<int> ranks, by_node;
-    int node_size = 0;
-    Group group(int me) const { return {ranks, me, by_node, node_size}; }
+    std::vector<int> ranks;
+    NodeOrder order;
+    Group group(int me) const { return {ranks, me, order.members, order.node_size}; }
   };
   Team head_team_, sequence_team_, shard_team_, grid_team_;
 };

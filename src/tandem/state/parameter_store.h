@@ -27,6 +27,7 @@ class ParameterStore {
   // No numbers: for ranks on simulated devices.
   static ParameterStore shapes(const ModelConfig& config, DType dtype);
 
+  DType weight_dtype() const { return dtype_; }         // as asked for
   DType dtype() const { return compute_type(dtype_); }  // of activations
   const ModelConfig& config() const { return config_; }
   Tensor region(const Region& region) const;

@@ -16,8 +16,8 @@ class SimTransport final : public Transport {
     hub_.send(rank_, operation);
     return true;
   }
-  bool receive(Operation& operation) override { return hub_.receive(rank_, operation); }
-  void cancel(Operation& operation) override { hub_.cancel(rank_, operation); }
+  bool receive(Operation& operation) override { return hub_.seat(rank_).inbox.receive(operation); }
+  void cancel(Operation& operation) override { hub_.seat(rank_).inbox.cancel(operation); }
   Operation* poll(double) override {
     TANDEM_CHECK(rank_ == hub_.controller(), "rank {} polls in virtual time", rank_);
     return hub_.poll();
@@ -29,7 +29,10 @@ class SimTransport final : public Transport {
 };
 
 SimHub::SimHub(const Cluster& cluster, std::vector<int> devices)
-    : network_(cluster), devices_(std::move(devices)), seats_(devices_.size() + 1) {}
+    : network_(cluster), devices_(std::move(devices)) {
+  const int peers = static_cast<int>(devices_.size()) + 1;
+  seats_.assign(static_cast<size_t>(peers), Seat(peers));
+}
 
 std::unique_ptr<Transport> SimHub::connect(int rank) {
   return std::make_unique<SimTransport>(*this, rank);
@@ -54,47 +57,13 @@ void SimHub::send(int from, Operation& operation) {
   at(now, EventKind::send, index);
 }
 
-bool SimHub::receive(int rank, Operation& operation) {
-  Seat& own = seat(rank);
-  const auto found = std::ranges::find_if(own.arrived, [&](const Flight& flight) {
-    return flight.from == operation.peer && flight.tag == operation.tag;
-  });
-  if (found != own.arrived.end()) {
-    operation.message = std::move(found->message);
-    operation.status = Status::ok;
-    own.arrived.erase(found);
-    return true;
-  }
-  if (seat(operation.peer).lost) {
-    operation.status = Status::peer_lost;
-    return true;
-  }
-  own.posted.push_back(&operation);
-  return false;
-}
-
-void SimHub::cancel(int rank, Operation& operation) {
-  std::erase(seat(rank).posted, &operation);
-  std::erase(seat(rank).completed, &operation);
-}
-
 void SimHub::land(int index, double seconds) {
   Flight flight = std::move(flights_[static_cast<size_t>(index)]);
   free_flights_.push_back(index);
   Seat& to = seat(flight.to);
   if (to.lost) return;
-  const auto waiting = std::ranges::find_if(to.posted, [&](const Operation* posted) {
-    return posted->peer == flight.from && posted->tag == flight.tag;
-  });
-  if (waiting == to.posted.end()) {
-    to.arrived.push_back(std::move(flight));
-    return;
-  }
-  (*waiting)->message = std::move(flight.message);
-  (*waiting)->status = Status::ok;
-  to.completed.push_back(*waiting);
-  to.posted.erase(waiting);
-  if (to.idle) look(flight.to, seconds);
+  const bool awaited = to.inbox.deliver(flight.from, flight.tag, std::move(flight.message));
+  if (awaited && to.idle) look(flight.to, seconds);
 }
 
 // The events have caught up with a rank that has nothing else to do.
@@ -103,9 +72,8 @@ void SimHub::look(int rank, double seconds) {
   const double since = own.clock_seconds;
   own.clock_seconds = std::max(own.clock_seconds, seconds);
   if (rank == controller()) return;  // poll() goes on
-  while (!own.completed.empty() && !own.lost) {
-    Operation& operation = *own.completed.front();
-    own.completed.pop_front();
+  while (!own.lost && own.inbox.has_completed()) {
+    Operation& operation = *own.inbox.next();
     own.idle = false;
     const double before = own.clock_seconds;
     run_(rank, operation, std::min(since, before));
@@ -118,13 +86,8 @@ void SimHub::lose(int rank, double seconds) {
   seat(rank).lost = true;
   for (int other = 0; other < static_cast<int>(seats_.size()); ++other) {
     Seat& own = seat(other);
-    for (Operation* operation : own.posted)
-      if (operation->peer == rank) {
-        operation->status = Status::peer_lost;
-        own.completed.push_back(operation);
-      }
-    std::erase_if(own.posted, [&](const Operation* operation) { return operation->peer == rank; });
-    if (other != rank && own.idle && !own.completed.empty()) look(other, seconds);
+    own.inbox.lose(rank);
+    if (other != rank && own.idle && own.inbox.has_completed()) look(other, seconds);
   }
 }
 
@@ -152,21 +115,19 @@ void SimHub::handle(const Event& event) {
 
 Operation* SimHub::poll() {
   Seat& own = seat(controller());
-  while (own.completed.empty()) {
+  while (!own.inbox.has_completed()) {
     if (queue_.empty()) report_deadlock();
     const Event event = queue_.top();
     queue_.pop();
     handle(event);
   }
-  Operation* operation = own.completed.front();
-  own.completed.pop_front();
-  return operation;
+  return own.inbox.next();
 }
 
 void SimHub::report_deadlock() const {
   std::string waiting;
   for (int rank = 0; rank < controller(); ++rank)
-    for (const Operation* operation : seats_[static_cast<size_t>(rank)].posted) {
+    for (const Operation* operation : seats_[static_cast<size_t>(rank)].inbox.posted()) {
       if (seats_[static_cast<size_t>(rank)].lost) break;
       const Tag& tag = operation->tag;
       if (tag.kind == MessageKind::control) continue;

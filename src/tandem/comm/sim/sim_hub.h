@@ -7,12 +7,12 @@
 // network at its own time, so cause never follows effect.
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <memory>
 #include <queue>
 #include <vector>
 
+#include "tandem/comm/inbox.h"
 #include "tandem/comm/sim/network.h"
 #include "tandem/comm/transport.h"
 
@@ -53,11 +53,10 @@ class SimHub {
     Message message;
   };
   struct Seat {
+    explicit Seat(int peers) : inbox(peers) {}
     double clock_seconds = 0;
     bool idle = true, lost = false;
-    std::vector<Operation*> posted;
-    std::deque<Operation*> completed;
-    std::vector<Flight> arrived;
+    Inbox inbox;
   };
 
   Seat& seat(int rank) { return seats_[static_cast<size_t>(rank)]; }
@@ -66,8 +65,6 @@ class SimHub {
     queue_.push({seconds, numbers_++, kind, index});
   }
   void send(int from, Operation& operation);
-  bool receive(int rank, Operation& operation);
-  void cancel(int rank, Operation& operation);
   Operation* poll();
   void handle(const Event& event);
   void land(int flight, double seconds);

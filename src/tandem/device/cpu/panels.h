@@ -146,9 +146,4 @@ std::span<Pointer> pointers(Scratch& scratch, int64_t count) {
   return {scratch.get<Pointer>(count), static_cast<size_t>(count)};
 }
 
-template <class T>
-std::span<T> part_of(std::span<T> all, const Interval& part) {
-  return all.subspan(static_cast<size_t>(part.begin), static_cast<size_t>(part.size()));
-}
-
 }  // namespace tandem::cpu
