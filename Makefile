@@ -11,7 +11,7 @@ export CMAKE_CXX_COMPILER_LAUNCHER ?= $(CCACHE)
 endif
 
 .PHONY: help build test demo bench format check check-format check-tidy check-layers \
-        sanitize sanitize-asan sanitize-tsan fuzz install clean packages
+        soak sanitize sanitize-asan sanitize-tsan fuzz install clean packages
 
 help:
 	@echo 'make build      the program, at build/tandem'
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench      speed against what this machine can do'
 	@echo 'make check      formatting, clang-tidy, layering'
 	@echo 'make format     formats all sources in place'
+	@echo 'make soak       kills processes at random moments; SOAK_TIMES=50'
 	@echo 'make sanitize   the tests under address+undefined-behaviour and thread sanitizers'
 	@echo 'make fuzz       each fuzz target for FUZZ_SECONDS=60'
 	@echo 'make install    program, libraries, headers, CMake package, to PREFIX=/usr/local'
@@ -42,6 +43,11 @@ build: build/build.ninja
 test: build/build.ninja
 	cmake --build build -j $(JOBS)
 	$(if $(SLOW),GTEST_ALSO_RUN_DISABLED_TESTS=1) ctest --test-dir build --output-on-failure -j $(TEST_JOBS)
+
+# Processes die in the middle of generation and training.
+soak: build/build.ninja
+	cmake --build build -j $(JOBS) --target test_world
+	build/tests/test_world --gtest_filter='Soak*' --gtest_also_run_disabled_tests
 
 demo: build
 	@scripts/install-packages.sh demo

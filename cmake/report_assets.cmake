@@ -11,7 +11,7 @@ set(report_dir ${PROJECT_SOURCE_DIR}/src/tandem/report)
 set(assets ${PROJECT_BINARY_DIR}/report/assets.cc)
 add_custom_command(
   OUTPUT ${assets}
-  COMMAND ${CMAKE_COMMAND} -DOUTPUT=${assets}
+  COMMAND ${CMAKE_COMMAND} -DOUTPUT=${assets} -DHEADER=tandem/report/assets.h
           "-DFILES=chart_library=${TANDEM_CHART_LIBRARY},page_style=${report_dir}/page.css,page_script=${report_dir}/page.js"
           -P ${PROJECT_SOURCE_DIR}/cmake/embed.cmake
   DEPENDS ${TANDEM_CHART_LIBRARY} ${report_dir}/page.css ${report_dir}/page.js

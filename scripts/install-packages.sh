@@ -12,7 +12,8 @@ packages_of() {
   case "$1" in
     build)
       echo cmake ninja-build g++ make pkg-config libhwy-dev nlohmann-json3-dev \
-        libyaml-cpp-dev libcli11-dev libspdlog-dev libfmt-dev zlib1g-dev libgtest-dev \
+        libpcre2-dev libutf8proc-dev \
+        libyaml-cpp-dev libcli11-dev libcpp-httplib-dev libucx-dev libssl-dev iproute2 libspdlog-dev libfmt-dev zlib1g-dev libgtest-dev \
         "${chart_packages[@]}" ;;
     check) echo clang-format-14 clang-tidy-14 python3 ;;
     bench) echo libbenchmark-dev ;;

@@ -29,7 +29,8 @@ TEST(Comparison, HoldsEveryPlanAgainstSingle) {
   const ModelConfig config = model();
   const auto device = make_cpu_device(1);
   ParameterStore store = ParameterStore::random(config, 1, DType::f32, *device);
-  Comparison comparison(store, {.threads = 2}, random_prompts(1, 3, 9, config.vocab_size), 5);
+  Comparison comparison(store, local_world({.threads = 2}),
+                        random_prompts(1, 3, 9, config.vocab_size), 5);
   comparison.make_reference(make_plan("single", config));
   for (const char* name :
        {"single", "pp:stages=2", "ma:attention=3,experts=2,micro_batches=2", "tp:ranks=2"}) {

@@ -35,6 +35,15 @@ refuses "--top-p" $generate --top-p 0
 refuses "positions" generate --model "$tiny" $random --prompt a --new-tokens 100000
 refuses "--prompt-tokens" generate --model "$tiny" $random --prompt-tokens 1,x --new-tokens 1
 refuses "vocabulary" generate --model "$tiny" $random --prompt-tokens 99999 --new-tokens 1
+serve="serve --model $tiny $random --port 0"
+refuses "--sequences 0" $serve --sequences 0
+refuses "--kv-tokens -1" $serve --kv-tokens -1
+refuses "--port 70000" serve --model "$tiny" $random --port 70000
+refuses "--host" $serve --host nowhere.invalid
+refuses "--request-seconds" $serve --request-seconds 0
+refuses "--clients or --rate" load
+refuses "--url nowhere" load --url nowhere --clients 1
+refuses "--prompts $work/none" load --clients 1 --prompts "$work/none"
 refuses "--data" train --model "$tiny" $random --output "$work/run" --steps 1 --batch 1 --sequence-length 8
 refuses "$work/no.txt" train --model "$tiny" $random --data "$work/no.txt" --output "$work/run" \
   --steps 1 --batch 1 --sequence-length 8
@@ -57,6 +66,21 @@ refuses "device 16" $simulate --cluster "$cluster" --plan pp:stages=1,copies=17
 refuses "choose one" $simulate --cluster "$cluster" --train --prefill
 refuses "--batch 0" simulate --model "$tiny" --cluster "$cluster" --batch 0
 refuses "--routing" $simulate --cluster "$cluster" --routing zipf:-1
+refuses "--contexts $work/none" simulate --model "$tiny" --cluster "$cluster" --contexts "$work/none"
+refuses "choose one" $simulate --cluster "$cluster" --train --mixed
+refuses "equally long" $simulate --cluster "$cluster" --train --context-spread 2
+refuses "--chunk 0" $simulate --cluster "$cluster" --mixed --chunk 0
+refuses "rank 1 of 1 in the plan" $simulate --cluster "$cluster" --fault rank:1
+refuses "node 4 of 4 in cluster" $simulate --cluster "$cluster" --fault link:node0-node4,slow=2
+refuses "expected rank:N" $simulate --cluster "$cluster" --fault disk:1
+refuses "at least 1" $simulate --cluster "$cluster" --fault rank:0,slow=0.5
+refuses "--balance -1" $simulate --cluster "$cluster" --balance -1
+refuses "--balance-threshold 2" $simulate --cluster "$cluster" --balance 10 --balance-threshold 2
+refuses "--balance-attention 8" $simulate --cluster "$cluster" --balance 10 --balance-attention 8
+refuses "--slow 0:x" generate --model "$tiny" --random-weights 1 --prompt a --new-tokens 1 --slow 0:x
+refuses "--slow 0:0.5" generate --model "$tiny" --random-weights 1 --prompt a --new-tokens 1 --slow 0:0.5
+mkdir "$work/words" && cp "$tiny/config.json" "$2/tests/text/fixtures/llama3/tokenizer.json" "$work/words"
+refuses "but the model's vocab_size is" generate --model "$work/words" --random-weights 1 --prompt a --new-tokens 1
 sed 's/bytes_per_second: 25e9/bytes_per_second: 0/' "$cluster" >"$work/slow.yaml"
 refuses "nic, bytes_per_second: 0 must be above zero" $simulate --cluster "$work/slow.yaml"
 sed '/nic:/d' "$cluster" >"$work/apart.yaml"

@@ -32,7 +32,7 @@ struct AttentionCase {
     int64_t queries = 0, blocks = 0;
     for (const Interval& p : sizes.positions) {
       queries += p.size();
-      blocks += (p.end + kv_block_tokens - 1) / kv_block_tokens;
+      blocks += kv_blocks(p.end);
     }
     std::vector<int32_t> order(static_cast<size_t>(blocks));
     std::iota(order.begin(), order.end(), 0);

@@ -1,3 +1,5 @@
+#include <thread>
+
 #include "device/attention_reference.h"
 #include "tandem/device/cpu/kernels.h"
 
@@ -297,6 +299,19 @@ TEST_P(Attentions, HaveGradientsWithoutTraceOfThreads) {
             std::memcmp(one.dkeys.data, more.dkeys.data, static_cast<size_t>(one.dkeys.bytes())));
   EXPECT_EQ(0, std::memcmp(one.dvalues.data, more.dvalues.data,
                            static_cast<size_t>(one.dvalues.bytes())));
+}
+
+// Few rows leave lanes over; what a thread's memory held there before must not reach any sum.
+TEST_P(Attentions, HaveGradientsOfFewRowsInFreshMemory) {
+  Random random(5);
+  const AttentionCase c(
+      random, {.dtype = dtype(), .kv_head = {0, 0}, .positions = {{3, 8}}, .dropout = 0.25f}, true);
+  cpu::run(c.operation(), 1);
+  const Gradients g(random, c);
+  std::thread([&] { cpu::run(g.operation(c), 1); }).join();
+  const ReferenceGradients expected = reference_gradients(c, g.dout);
+  EXPECT_LT(relative_error(g.dvalues, expected.dvalues), 2e-2);
+  EXPECT_LT(relative_error(g.dkeys, expected.dkeys), 2e-2);
 }
 
 }  // namespace

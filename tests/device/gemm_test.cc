@@ -176,6 +176,34 @@ TEST_P(Products, RowsDoNotDependOnTheirCompany) {
   }
 }
 
+// With many rows another matrix is packed.
+TEST_P(Products, ManyRowsChangeNoBits) {
+  for (const Sizes s : {Sizes{1024, 64, 96}, {1063, 77, 33}, {1100, 530, 65}, {1030, 40, 2100}}) {
+    SCOPED_TRACE(::testing::Message() << s);
+    Random random(static_cast<uint64_t>(s.m));
+    const Tensor x = random_slice(random, s.m, s.k, dtype());
+    const Tensor weight = random_slice(random, s.n, s.k, dtype());
+    const Tensor bias = random_matrix(random, 1, s.n, dtype());
+    for (const bool accumulate : {false, true})
+      for (const DType out : {dtype(), DType::f32}) {
+        const Tensor some = random_slice(random, s.m, s.n, out), all = copy_of(some);
+        const auto multiply = [&](const Interval& rows, const Tensor& y, int threads) {
+          cpu::run(Linear{.x = x.slice_rows(rows),
+                          .weight = weight,
+                          .bias = accumulate ? Tensor{} : bias,
+                          .y = y.slice_rows(rows),
+                          .accumulate = accumulate},
+                   threads);
+        };
+        multiply({0, s.m}, all, 3);
+        multiply({0, 5}, some, 1);
+        multiply({5, 650}, some, 2);
+        multiply({650, s.m}, some, 1);
+        ASSERT_NO_FATAL_FAILURE(expect_same_bits(some, all));
+      }
+  }
+}
+
 TEST_P(Products, ColumnsDoNotDependOnTheirCompany) {
   for (const int64_t k : {8, 77, 1024, 4096}) {
     SCOPED_TRACE(::testing::Message() << "k " << k);

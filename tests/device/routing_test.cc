@@ -10,8 +10,10 @@ double at(const Tensor& t, int64_t i, int64_t j) { return static_cast<double>(el
 
 Route make_route(const Tensor& logits, int64_t k, bool normalize, bool training = true) {
   const int64_t rows = logits.rows;
-  Route op{logits,   {}, {}, make_matrix(rows, k, DType::i32), make_matrix(rows, k, DType::f32),
-           normalize};
+  Route op{.logits = logits,
+           .experts = make_matrix(rows, k, DType::i32),
+           .weights = make_matrix(rows, k, DType::f32),
+           .normalize = normalize};
   if (training) {
     op.probabilities = make_matrix(rows, logits.cols, DType::f32);
     op.logsumexp = make_matrix(rows, 1, DType::f32);
@@ -61,6 +63,24 @@ TEST(Route, LowerExpertsGoFirstAmongEquals) {
     EXPECT_EQ(op.experts.row<int32_t>(0)[j], first[j]);
     EXPECT_EQ(op.experts.row<int32_t>(1)[j], second[j]);
     EXPECT_FLOAT_EQ(op.weights.row<float>(0)[j], 0.2f);
+  }
+}
+
+// A bias changes who is chosen, not what they weigh.
+TEST(Route, BiasChoosesAndDoesNotWeigh) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Tensor logits = zero_matrix(1, 9, DType::f32);  // all are equally likely
+    Route op = make_route(logits, 3, false);
+    op.bias = zero_matrix(1, 9, dtype);
+    set_element(op.bias, 0, 4, 0.5f);
+    set_element(op.bias, 0, 8, 0.25f);
+    set_element(op.bias, 0, 0, -0.25f);
+    cpu::run(op, 1);
+    const std::vector<int32_t> chosen{4, 8, 1};
+    for (size_t j = 0; j < 3; ++j) {
+      EXPECT_EQ(op.experts.row<int32_t>(0)[j], chosen[j]);
+      EXPECT_NEAR(op.weights.row<float>(0)[j], 1.0 / 9, 1e-6);
+    }
   }
 }
 

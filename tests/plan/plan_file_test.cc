@@ -37,6 +37,14 @@ TEST(PlanFile, OddNamesAreReadBack) {
   }
 }
 
+// Found by fuzz_plan: other bytes were written in their place.
+TEST(PlanFile, BytesThatAreNoTextAreRefused) {
+  for (const char* bytes :
+       {"\xff", "\xc0\xaf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3"})
+    EXPECT_THAT(refusal([&] { (void)parse_plan(std::string("name: ") + bytes, "f.yaml"); }),
+                HasSubstr("f.yaml: is not UTF-8 text"));
+}
+
 // A plan as one writes it by hand, with what may be left out left out.
 constexpr const char* by_hand = R"(
 stages:

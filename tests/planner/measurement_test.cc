@@ -38,11 +38,13 @@ TEST(FitOperations, FindsWhatSpansWereMadeOf) {
 
 TEST(Measure, RunsWhatItIsAskedFor) {
   ParameterStore store = random_store(small_model(), DType::f32);
-  for (const WorkKind kind : {WorkKind::decode, WorkKind::prefill, WorkKind::train}) {
-    const Workload work{.kind = kind, .sequences = 3, .context_tokens = 10};
+  for (const WorkKind kind :
+       {WorkKind::decode, WorkKind::prefill, WorkKind::train, WorkKind::mixed}) {
+    const Workload work{
+        .kind = kind, .sequences = 3, .context_tokens = 10, .prompts = 2, .chunk_tokens = 5};
     const Plan plan = make_plan("ma:attention=2,experts=1,micro_batches=2", small_model());
     const Measurement m = measure(store, plan, work, 1, 2);
-    EXPECT_GT(m.step_seconds, 0);
+    EXPECT_GT(m.step_seconds(), 0);
     ASSERT_EQ(m.spans.size(), 3u);
     for (const RankSpans& rank : m.spans) EXPECT_FALSE(rank.spans.empty());
     // Two steps, four layers, two experts a token.

@@ -5,26 +5,11 @@
 #include <filesystem>
 #include <fstream>
 
+#include "planner/clusters.h"
 #include "world/models.h"
 
 namespace tandem::test {
 namespace {
-
-Cluster small_cluster() {
-  Cluster c;
-  c.name = "small";
-  c.types.push_back({.name = "device",
-                     .flops_per_second = {{"bf16", 1e12}, {"f32", 5e11}},
-                     .memory_bytes_per_second = 1e11,
-                     .memory_bytes = 1e10,
-                     .operation_overhead_seconds = 1e-6,
-                     .idle_watts = 10,
-                     .peak_watts = 100});
-  c.nodes.assign(4, {.devices = {0, 0, 0, 0},
-                     .inside = {.bytes_per_second = 1e11, .latency_seconds = 1e-6},
-                     .nic = {.bytes_per_second = 1e10, .latency_seconds = 5e-6}});
-  return c;
-}
 
 struct Sent {
   MessageKind kind;
@@ -158,30 +143,6 @@ TEST(Simulate, RefusesWhatDoesNotFit) {
             "1001 tokens of context: the model has 256 positions");
   EXPECT_EQ(refusal("single", {.context_tokens = 16}, {.routing = "zipf:x"}),
             "--routing zipf:x: expected uniform, zipf:A with A at or above zero, or a file");
-}
-
-// A lost rank is named with what was waited for; so is a message that will never come.
-TEST(SimWorld, NamesWhoIsMissing) {
-  const ModelConfig model = small_model();
-  const Cluster cluster = small_cluster();
-  const Plan plan = make_plan("ma:attention=2,experts=2", model);
-  ParameterStore shapes = ParameterStore::shapes(model, DType::bf16);
-  SimWorld* world = nullptr;
-  Engine engine(plan, shapes, [&](const Plan& p, ParameterStore& s) {
-    auto made = std::make_unique<SimWorld>(
-        p, s, cluster, SimSettings{.routing = make_routing("uniform", model, 0)});
-    world = made.get();
-    return made;
-  });
-  engine.plan_memory(6, 64);
-  world->lose_at(3, 20e-6);
-  try {
-    engine.infer(work(model));
-    FAIL() << "went on without rank 3";
-  } catch (const WorldError& error) {
-    EXPECT_NE(std::string(error.what()).find("from rank 3: peer lost"), std::string::npos)
-        << error.what();
-  }
 }
 
 }  // namespace

@@ -80,7 +80,8 @@ class Served {
       const auto device = make_cpu_device(1);
       const auto transport = hub_.connect(number);
       Recorder recorder(number);
-      Rank rank(plan_, number, store_, *device, *transport, recorder, {});
+      Rank rank(std::make_shared<const Plan>(plan_), number, store_, *device, *transport, recorder,
+                {});
       rank.cached = cached_;
       size_t longest = 0;
       for (const auto& experts : routing_) longest = std::max(longest, experts.size() / 2);

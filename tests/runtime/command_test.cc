@@ -28,7 +28,13 @@ TEST(Command, EveryFieldSurvivesTheWords) {
                    .groups = 3,
                    .seed = ~uint64_t{0},
                    .checkpoint_activations = 1};
+  sent.forget_spans = 1;
   sent.released = {5, 6, 7};
+  sent.ranks = {8, 9};
+  sent.sources = {-1, 10};
+  sent.piece_state = PieceState::master;
+  sent.first_piece = 11;
+  sent.end_piece = 12;
   sent.sequences.push_back({.slot = 1,
                             .copy = 2,
                             .home = 3,
@@ -61,7 +67,13 @@ TEST(Command, EveryFieldSurvivesTheWords) {
   EXPECT_EQ(read.training.groups, 3);
   EXPECT_EQ(read.training.seed, ~uint64_t{0});
   EXPECT_EQ(read.training.checkpoint_activations, 1);
+  EXPECT_EQ(read.forget_spans, 1);
   EXPECT_EQ(read.released, sent.released);
+  EXPECT_EQ(read.ranks, sent.ranks);
+  EXPECT_EQ(read.sources, sent.sources);
+  EXPECT_EQ(read.piece_state, PieceState::master);
+  EXPECT_EQ(read.first_piece, 11);
+  EXPECT_EQ(read.end_piece, 12);
   ASSERT_EQ(read.sequences.size(), 2u);
   const SequenceWork& work = read.sequences[0];
   EXPECT_EQ(work.slot, 1);
@@ -85,7 +97,8 @@ TEST(Command, EveryFieldSurvivesTheWords) {
 TEST(Command, EveryKindSurvives) {
   for (const CommandKind kind :
        {CommandKind::plan_memory, CommandKind::infer, CommandKind::release, CommandKind::train,
-        CommandKind::evaluate, CommandKind::gradients, CommandKind::stop}) {
+        CommandKind::evaluate, CommandKind::gradients, CommandKind::take_weights,
+        CommandKind::take_optimizer, CommandKind::give_pieces, CommandKind::restore_cache}) {
     Command read;
     from_words(to_words(Command{.kind = kind}), read);
     EXPECT_EQ(read.kind, kind);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,6 +34,14 @@ inline ModelConfig small_model() {
   return c;
 }
 
+// As Qwen's: heads that are normed, biases of the projections in, a shared expert with a gate.
+inline ModelConfig normed_model() {
+  ModelConfig c = small_model();
+  c.head_norm = c.query_key_value_bias = c.gated_shared_expert = true;
+  c.shared_expert_hidden = 24;
+  return c;
+}
+
 // The papers' flavour: LayerNorm, learned positions, GELU, biases, a shared expert, dropout, tied.
 inline ModelConfig paper_model() {
   ModelConfig c = small_model();
@@ -59,6 +68,7 @@ inline ModelConfig latent_model() {
   c.rotary_dim = 6;
   c.head_dim = 13;
   c.value_dim = 9;
+  c.router_bias = true;
   c.shared_expert_hidden = 24;
   return c;
 }
@@ -85,10 +95,9 @@ struct Generation {
   std::vector<std::vector<float>> logits;  // [sequence][step * vocabulary]
 };
 
-inline Generation generate(const Plan& plan, ParameterStore& store,
-                           const std::vector<std::vector<int32_t>>& prompts, int steps,
-                           int64_t chunk = 1 << 20, int threads = 1, float temperature = 0) {
-  Engine engine(plan, store, {.threads = threads, .rank = {.timeout_seconds = 60}});
+inline Generation generate(Engine& engine, const std::vector<std::vector<int32_t>>& prompts,
+                           int steps, int64_t chunk = 1 << 20, float temperature = 0,
+                           const std::function<void(int step)>& before_step = {}) {
   const auto count = static_cast<int32_t>(prompts.size());
   engine.plan_memory(count, 200);
   Generation result{.tokens = {prompts.size(), std::vector<int32_t>()},
@@ -98,7 +107,8 @@ inline Generation generate(const Plan& plan, ParameterStore& store,
   const auto unfinished = [&](const auto& tokens) {
     return static_cast<int>(tokens.size()) < steps;
   };
-  while (std::ranges::any_of(result.tokens, unfinished)) {
+  for (int step = 0; std::ranges::any_of(result.tokens, unfinished); ++step) {
+    if (before_step) before_step(step);
     std::vector<SequenceTokens> work;
     for (int32_t s = 0; s < count; ++s) {
       if (!unfinished(result.tokens[s])) continue;
@@ -122,13 +132,51 @@ inline Generation generate(const Plan& plan, ParameterStore& store,
       if (!item.sample) continue;
       const float* row = sampled.logits.row<float>(static_cast<int64_t>(i));
       result.logits[item.slot].insert(result.logits[item.slot].end(), row,
-                                      row + store.config().vocab_size);
+                                      row + engine.model().vocab_size);
       result.tokens[item.slot].push_back(sampled.tokens[i]);
       pending[item.slot] = {sampled.tokens[i]};
       ++i;
     }
   }
   return result;
+}
+
+inline Generation generate(const Plan& plan, ParameterStore& store,
+                           const std::vector<std::vector<int32_t>>& prompts, int steps,
+                           int64_t chunk = 1 << 20, int threads = 1, float temperature = 0) {
+  Engine engine(plan, store, {.threads = threads, .rank = {.timeout_seconds = 60}});
+  return generate(engine, prompts, steps, chunk, temperature);
+}
+
+inline std::vector<std::string> inference_plans() {
+  return {"single:micro_batches=3",
+          "tp:ranks=2",
+          "tp:ranks=8",
+          "tp:ranks=5,split=2",
+          "tp:ranks=12,micro_batches=2",
+          "pp:stages=2",
+          "pp:stages=4,micro_batches=4",
+          "tp-pp:ranks=8,stages=2",
+          "ep:ranks=2",
+          "ep:ranks=16",
+          "ep:ranks=4,stages=2",
+          "ma:attention=1,experts=1",
+          "ma:attention=1,experts=1,micro_batches=2",
+          "ma:attention=8,experts=8",
+          "ma:attention=8,experts=8,sequence=2,micro_batches=2",
+          "ma:attention=12,experts=4",
+          "ma:attention=12,experts=4,exchange=sums",
+          "ma:attention=5,experts=3,micro_batches=4",
+          "ma:attention=3,experts=5",
+          "ma:attention=1,experts=15",
+          "ma:attention=4,experts=2,batch=2,sequence=2",
+          "ma:attention=2,experts=3,replicas=2",
+          "ma:attention=2,experts=4,split=2",
+          "ma:attention=2,experts=2,stages=2,micro_batches=2",
+          "ma:attention=2,experts=1,copies=2",
+          "tp:ranks=2,copies=2,micro_batches=2",
+          "ma:attention=5,experts=3,partial=1,micro_batches=2",
+          "ma:attention=1,experts=20"};
 }
 
 // All of them; under a sanitizer, which is many times slower, those in which ranks meet each other

@@ -3,42 +3,12 @@
 #include <cmath>
 #include <cstring>
 
-#include "tandem/runtime/optimizer.h"
+#include "sanitized.h"
 #include "world/models.h"
+#include "world/training.h"
 
 namespace tandem::test {
 namespace {
-
-constexpr int64_t length = 37;
-
-TrainingBatch random_batch(const ModelConfig& model, int64_t sequences, uint64_t seed) {
-  TrainingBatch batch{.sequences = sequences, .sequence_tokens = length};
-  for (int64_t s = 0; s < sequences; ++s) {
-    const auto tokens = random_tokens(seed, s, length + 1, model.vocab_size);
-    batch.inputs.insert(batch.inputs.end(), tokens.begin(), tokens.end() - 1);
-    batch.targets.insert(batch.targets.end(), tokens.begin() + 1, tokens.end());
-    for (int64_t i = 0; i < length; ++i)  // the end of every third sequence is padding
-      batch.weights.push_back(s % 3 == 2 && i > length - 9 ? 0.0f : 1.0f);
-  }
-  return batch;
-}
-
-// Gradients of all parameters, put together from the pieces of all ranks.
-std::map<ParameterId, std::vector<float>> collect_gradients(Engine& engine) {
-  std::map<ParameterId, std::vector<float>> result;
-  std::map<ParameterId, int64_t> widths;
-  for (const Parameter& p : parameters(engine.model())) {
-    result[p.id].assign(p.elements(), NAN);
-    widths[p.id] = p.cols;
-  }
-  for (int r = 0; r < engine.plan().ranks(); ++r)
-    for (const Optimizer::Piece& piece : engine.world().rank(r).optimizer->pieces())
-      for (int64_t row = piece.region.rows.begin; row < piece.region.rows.end; ++row)
-        std::memcpy(
-            &result[piece.region.id][row * widths[piece.region.id] + piece.region.cols.begin],
-            piece.gradient.row<float>(row - piece.region.rows.begin), 4 * piece.region.cols.size());
-  return result;
-}
 
 struct Gradients {
   TrainingResult losses;
@@ -77,7 +47,7 @@ void expect_equal(const Gradients& actual, const Gradients& expected, const Mode
 class EveryPlanTrains : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryPlanTrains, WithTheGradientsOfSingle) {
-  for (ModelConfig model : {small_model(), paper_model(), latent_model()}) {
+  for (ModelConfig model : {normed_model(), paper_model(), latent_model()}) {
     model.expert_capacity = model.tied_embeddings ? 6 : 0;
     ParameterStore store = random_store(model, DType::f32);
     const TrainingBatch batch = random_batch(model, 7, 11);
@@ -90,32 +60,8 @@ TEST_P(EveryPlanTrains, WithTheGradientsOfSingle) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Plans, EveryPlanTrains,
-    ::testing::ValuesIn(plans_to_try({"single:micro_batches=3",
-                                      "tp:ranks=2",
-                                      "tp:ranks=8",
-                                      "tp:ranks=5,split=2",
-                                      "pp:stages=2",
-                                      "pp:stages=4,micro_batches=4",
-                                      "tp-pp:ranks=8,stages=2",
-                                      "ep:ranks=2",
-                                      "ep:ranks=16",
-                                      "ep:ranks=4,stages=2",
-                                      "ma:attention=1,experts=1,micro_batches=2",
-                                      "ma:attention=8,experts=8",
-                                      "ma:attention=8,experts=8,sequence=2,micro_batches=2",
-                                      "ma:attention=12,experts=4",
-                                      "ma:attention=12,experts=4,exchange=sums",
-                                      "ma:attention=5,experts=3,micro_batches=4",
-                                      "ma:attention=3,experts=5",
-                                      "ma:attention=1,experts=15",
-                                      "ma:attention=4,experts=2,batch=2,sequence=2",
-                                      "ma:attention=2,experts=3,replicas=2",
-                                      "ma:attention=2,experts=4,split=2",
-                                      "ma:attention=2,experts=2,stages=2,micro_batches=2",
-                                      "ma:attention=2,experts=1,copies=2",
-                                      "tp:ranks=2,copies=2,micro_batches=2"})));
+INSTANTIATE_TEST_SUITE_P(Plans, EveryPlanTrains,
+                         ::testing::ValuesIn(plans_to_try(training_plans())));
 
 TEST(Training, BalanceOverTheGlobalBatchIsTheSameUnderEveryPlan) {
   ModelConfig model = small_model();
@@ -130,11 +76,9 @@ TEST(Training, BalanceOverTheGlobalBatchIsTheSameUnderEveryPlan) {
 
 // Each parameter kind against central differences of the loss, along random directions.
 TEST(Training, GradientsAgreeWithFiniteDifferences) {
-#ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "asks about numbers alone";
-#endif
+  if (sanitized) GTEST_SKIP() << "asks about numbers alone";
   for (ModelConfig model :
-       {small_model(), paper_model(), latent_model(), latent_model_without_query_latent()}) {
+       {normed_model(), paper_model(), latent_model(), latent_model_without_query_latent()}) {
     // Steps must not change which experts a token goes to: all of them take part.
     model.experts = model.top_k = 3;
     model.hidden_dropout = model.attention_dropout = model.expert_dropout = 0;
@@ -171,7 +115,8 @@ TEST(Training, GradientsAgreeWithFiniteDifferences) {
 }
 
 std::vector<double> loss_curve(const std::string& plan, const ModelConfig& model, int steps,
-                               DType dtype = DType::f32) {
+                               DType dtype = DType::f32,
+                               GradientCoding coding = GradientCoding::plain) {
   ParameterStore store = random_store(model, dtype);
   Engine engine(make_plan(plan, model), store,
                 {.rank = {.timeout_seconds = 60, .trainable = true}});
@@ -179,7 +124,7 @@ std::vector<double> loss_curve(const std::string& plan, const ModelConfig& model
   for (int s = 1; s <= steps; ++s)
     losses.push_back(engine
                          .train(random_batch(model, 4, 20 + s % 3),
-                                {.step = s, .learning_rate = 5e-4f, .seed = 5})
+                                {.step = s, .learning_rate = 5e-4f, .seed = 5, .coding = coding})
                          .loss);
   return losses;
 }
@@ -189,11 +134,7 @@ std::vector<double> loss_curve(const std::string& plan, const ModelConfig& model
 TEST(Training, LossCurvesOfFiftyStepsAgree) {
   ModelConfig model = small_model();
   model.initializer_range = 0.05;
-#ifdef __SANITIZE_THREAD__
-  const int steps = 5;
-#else
-  const int steps = 50;
-#endif
+  const int steps = sanitized ? 2 : 50;
   const auto expected = loss_curve("single", model, steps);
   if (steps == 50) {
     EXPECT_LT(expected.back(), expected.front() - 0.3);
@@ -209,6 +150,25 @@ TEST(Training, LossCurvesOfFiftyStepsAgree) {
 TEST(Training, TwoRunsAreBitIdentical) {
   const std::string plan = "ma:attention=3,experts=2,micro_batches=2";
   EXPECT_EQ(loss_curve(plan, paper_model(), 5), loss_curve(plan, paper_model(), 5));
+}
+
+TEST(Training, CodedGradientsTeachAsWell) {
+  const auto curve = [](const char* plan, GradientCoding coding) {
+    return loss_curve(plan, small_model(), sanitized ? 2 : 12, DType::f32, coding);
+  };
+  for (const char* plan : {"ep:ranks=4", "ma:attention=4,experts=2,sequence=2"}) {
+    const auto plain = curve(plan, GradientCoding::plain);
+    for (const GradientCoding coding :
+         {GradientCoding::top_k, GradientCoding::int8, GradientCoding::top_k_int8}) {
+      SCOPED_TRACE(fmt::format("{} {}", plan, static_cast<int>(coding)));
+      const auto coded = curve(plan, coding);
+      EXPECT_NE(coded, plain);
+      if (!sanitized) {
+        EXPECT_GT(coded.front() - coded.back(), 0.6 * (plain.front() - plain.back()));
+      }
+    }
+    EXPECT_EQ(curve(plan, GradientCoding::top_k_int8), curve(plan, GradientCoding::top_k_int8));
+  }
 }
 
 TEST(Training, LearnsInBf16) {

@@ -145,8 +145,8 @@ void run(BenchOptions& o) {
   for (const char* section : {"dense products", "experts of a layer", "attention of a layer"})
     print_section(bench, section);
   json["speed_ratios"] = bench_steps(bench, *model.store);
-  json["prediction"] =
-      bench_prediction(*model.store, calibrate_local(*model.store, 2, false), false);
+  LocalCalibration calibration(*model.store, false);
+  json["prediction"] = bench_prediction(*model.store, calibration, false);
   json["figures"] = figures_json(bench.figures());
   write_json(o.model.json_file, json);
 }

@@ -88,7 +88,7 @@ void experts(Bench& bench, const ParameterStore& store, Device& device, int64_t 
 void attention(Bench& bench, const ParameterStore& store, Device& device, int64_t sequences,
                int64_t queries, int64_t context) {
   const ModelConfig& model = store.config();
-  const int64_t blocks = (context + kv_block_tokens - 1) / kv_block_tokens;
+  const int64_t blocks = kv_blocks(context);
   const int64_t key_rows = sequences * blocks * kv_block_tokens;
   const auto make = [&](int64_t rows, int64_t heads) {
     return random_tensor(device, rows, heads * model.head_dim, store.dtype());

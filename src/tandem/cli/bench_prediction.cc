@@ -17,7 +17,8 @@ namespace {
 struct Case {
   const char* plan;
   Workload work;
-  int steps;
+  int steps;  // a round
+  Measurement measured = {};
 };
 
 std::vector<Case> cases(bool trains) {
@@ -27,15 +28,15 @@ std::vector<Case> cases(bool trains) {
         "ma:attention=1,experts=1,micro_batches=2"}) {
     for (const int64_t sequences : {8, 32})
       all.push_back(
-          {plan, {.kind = WorkKind::decode, .sequences = sequences, .context_tokens = 128}, 8});
-    all.push_back({plan, {.kind = WorkKind::prefill, .sequences = 2, .context_tokens = 128}, 4});
+          {plan, {.kind = WorkKind::decode, .sequences = sequences, .context_tokens = 128}, 4});
+    all.push_back({plan, {.kind = WorkKind::prefill, .sequences = 2, .context_tokens = 128}, 2});
     if (trains)
-      all.push_back({plan, {.kind = WorkKind::train, .sequences = 2, .context_tokens = 128}, 3});
+      all.push_back({plan, {.kind = WorkKind::train, .sequences = 2, .context_tokens = 128}, 1});
   }
   return all;
 }
 
-std::string work_text(const Workload& work) {
+std::string case_text(const Workload& work) {
   const char* kind = work.kind == WorkKind::decode    ? "decode"
                      : work.kind == WorkKind::prefill ? "prefill"
                                                       : "train";
@@ -44,25 +45,33 @@ std::string work_text(const Workload& work) {
 
 }  // namespace
 
-nlohmann::json bench_prediction(ParameterStore& store, const Cluster& cluster, bool trains) {
+nlohmann::json bench_prediction(ParameterStore& store, LocalCalibration& calibration, bool trains) {
+  constexpr int rounds = 5;
+  std::vector<Case> all = cases(trains);
+  for (int round = 0; round < rounds; ++round) {
+    calibration.round();
+    for (Case& c : all)
+      c.measured.add(measure(store, make_plan(c.plan, store.config()), c.work, 1, c.steps));
+  }
+  const Cluster cluster = calibration.cluster(2);
   auto json = nlohmann::json::array();
   Table table(
       {{"plan", Align::left}, {"work", Align::left}, {"measured"}, {"predicted"}, {"error"}});
   std::vector<double> errors;
-  for (const Case& c : cases(trains)) {
+  for (const Case& c : all) {
     const Plan plan = make_plan(c.plan, store.config());
-    const Measurement real = measure(store, plan, c.work, 1, c.steps);
+    const double measured = c.measured.step_seconds();
     SimulationSettings settings{.dtype = store.dtype(), .steps = 2};
-    if (!real.routing.empty())
-      settings.recorded = recorded_routing(real.routing, store.config(), 0);
+    if (!c.measured.routing.empty())
+      settings.recorded = recorded_routing(c.measured.routing, store.config(), 0);
     const double predicted = simulate(store.config(), plan, cluster, c.work, settings).step_seconds;
-    const double error = predicted / real.step_seconds - 1;
+    const double error = predicted / measured - 1;
     errors.push_back(std::abs(error));
-    table.add_row({c.plan, work_text(c.work), format_seconds(real.step_seconds),
-                   format_seconds(predicted), fmt::format("{:+.1f} %", 100 * error)});
+    table.add_row({c.plan, case_text(c.work), format_seconds(measured), format_seconds(predicted),
+                   fmt::format("{:+.1f} %", 100 * error)});
     json.push_back({{"plan", c.plan},
-                    {"work", work_text(c.work)},
-                    {"measured_seconds", real.step_seconds},
+                    {"work", case_text(c.work)},
+                    {"measured_seconds", measured},
                     {"predicted_seconds", predicted},
                     {"error", error}});
   }

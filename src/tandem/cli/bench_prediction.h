@@ -3,14 +3,13 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "tandem/cluster/cluster.h"
-#include "tandem/state/parameter_store.h"
+#include "tandem/cli/local_cluster.h"
 
 namespace tandem::cli {
 
-// Measures plans of one and two ranks, one thread each, and simulates them on `cluster`, which
-// calibrate_local() has made of two threads; prints a table. `trains` adds training, which changes
-// the weights.
-nlohmann::json bench_prediction(ParameterStore& store, const Cluster& cluster, bool trains);
+// Measures plans of one and two ranks, one thread each, in turn with the calibration, and simulates
+// them on the cluster that comes of it; prints a table. `trains` adds training, which changes the
+// weights.
+nlohmann::json bench_prediction(ParameterStore& store, LocalCalibration& calibration, bool trains);
 
 }  // namespace tandem::cli

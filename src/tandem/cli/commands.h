@@ -6,10 +6,21 @@
 
 namespace tandem::cli {
 
-void add_train(CLI::App& app);
-void add_evaluate(CLI::App& app);
-void add_generate(CLI::App& app);
-void add_compare(CLI::App& app);
+struct Session;
+
+// Thrown by a command that has said why already.
+struct ExitStatus {
+  int value;
+};
+
+void add_train(CLI::App& app, Session& session);
+void add_evaluate(CLI::App& app, Session& session);
+void add_generate(CLI::App& app, Session& session);
+void add_serve(CLI::App& app, Session& session);
+void add_load(CLI::App& app);
+void add_compare(CLI::App& app, Session& session);
+void add_launch(CLI::App& app, Session& session);
+void add_join(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_simulate(CLI::App& app);

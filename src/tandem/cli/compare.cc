@@ -5,6 +5,7 @@
 #include "tandem/cli/compare_report.h"
 #include "tandem/cli/comparison.h"
 #include "tandem/cli/model_options.h"
+#include "tandem/cli/program.h"
 
 namespace tandem::cli {
 namespace {
@@ -130,9 +131,10 @@ void run(const CompareOptions& o) {
 
 }  // namespace
 
-void add_compare(CLI::App& app) {
+void add_compare(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("compare", "Run the same work under several plans");
   const auto o = std::make_shared<CompareOptions>();
+  o->model.fleet = session.fleet;
   o->model.add(*command, false);
   command->add_option("--plans", o->plans, "Plans, as for --plan elsewhere, separated by ';'")
       ->capture_default_str();

@@ -43,10 +43,9 @@ RankBytes bytes_of(Engine& engine) {
   for (int rank = 0; rank < engine.plan().ranks(); ++rank) {
     bytes.parameters.push_back(
         weight_bytes(holdings(engine.plan(), engine.model(), rank), engine.store().weight_dtype()));
-    const auto& cache = engine.world().rank(rank).cache;
-    bytes.kv_cache.push_back(cache ? cache->bytes() : 0);
-    const int64_t peak = engine.world().device(rank).peak_allocated_bytes();
-    bytes.activations.push_back(std::max<int64_t>(0, peak - bytes.kv_cache.back()));
+    const Engine::Memory& memory = engine.memory()[rank];
+    bytes.kv_cache.push_back(memory.cache_bytes);
+    bytes.activations.push_back(std::max<int64_t>(0, memory.peak_bytes - memory.cache_bytes));
   }
   return bytes;
 }
@@ -76,7 +75,7 @@ double PlanResult::prefill_tokens_per_second() const {
 }
 
 void Comparison::make_reference(const Plan& plan) {
-  Engine engine(plan, store_, settings_);
+  Engine engine(plan, store_, make_world_);
   tokens_.assign(prompts_.size(), {});
   logits_.assign(prompts_.size(), {});
   const int64_t vocabulary = engine.model().vocab_size;
@@ -91,7 +90,7 @@ void Comparison::make_reference(const Plan& plan) {
 }
 
 PlanResult Comparison::run(const std::string& name, const Plan& plan) {
-  Engine engine(plan, store_, settings_);
+  Engine engine(plan, store_, make_world_);
   PlanResult result{.name = name, .roles = roles_of(plan)};
   check_outputs(engine, result);  // which warms up the ranks as well
   engine.plan_memory(1, 1);       // the K/V memory of two passes is not to be held at once

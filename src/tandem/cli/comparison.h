@@ -41,9 +41,12 @@ struct PlanResult {
 // reference that the others' tokens and logits are held against.
 class Comparison {
  public:
-  Comparison(ParameterStore& store, const WorldSettings& settings,
-             std::vector<std::vector<int32_t>> prompts, int64_t new_tokens)
-      : store_(store), settings_(settings), prompts_(std::move(prompts)), new_tokens_(new_tokens) {}
+  Comparison(ParameterStore& store, MakeWorld make_world, std::vector<std::vector<int32_t>> prompts,
+             int64_t new_tokens)
+      : store_(store),
+        make_world_(std::move(make_world)),
+        prompts_(std::move(prompts)),
+        new_tokens_(new_tokens) {}
 
   void make_reference(const Plan& plan);
   PlanResult run(const std::string& name, const Plan& plan);
@@ -54,7 +57,7 @@ class Comparison {
   GenerateSettings generate_settings() const { return {.new_tokens = new_tokens_}; }
 
   ParameterStore& store_;
-  WorldSettings settings_;
+  MakeWorld make_world_;
   std::vector<std::vector<int32_t>> prompts_;
   int64_t new_tokens_;
   std::vector<std::vector<int32_t>> tokens_;  // of the reference, by sequence

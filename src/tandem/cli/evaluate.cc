@@ -4,6 +4,8 @@
 
 #include "tandem/cli/commands.h"
 #include "tandem/cli/model_options.h"
+#include "tandem/cli/program.h"
+#include "tandem/text/model_text.h"
 #include "tandem/train/trainer.h"
 
 namespace tandem::cli {
@@ -21,8 +23,9 @@ double loss_of(Engine& engine, const EvaluateOptions& o, int64_t& tokens) {
   const ModelConfig& model = engine.model();
   const int64_t length =
       o.sequence_tokens > 0 ? o.sequence_tokens : std::min<int64_t>(model.max_positions, 512);
+  const ModelText model_text(o.model.model, model);
   const Dataset data = Dataset::read(
-      o.data, [](std::string_view text) { return ByteTokenizer().encode(text); },
+      o.data, [&](std::string_view text) { return model_text.encode(text, false); },
       {.sequence_tokens = length, .end_of_text = static_cast<int32_t>(model.eos_token)});
   double sum = 0, weight = 0;
   const auto add = [&](const TrainingBatch& batch) {
@@ -55,9 +58,10 @@ void run(const EvaluateOptions& o) {
 
 }  // namespace
 
-void add_evaluate(CLI::App& app) {
+void add_evaluate(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("evaluate", "Loss and perplexity on the held-out text");
   const auto o = std::make_shared<EvaluateOptions>();
+  o->model.fleet = session.fleet;
   o->model.add(*command);
   command->add_option("--data", o->data, "As for train; its held-out tenth is used")->required();
   command->add_option("--batch", o->batch, "Sequences a step")->capture_default_str();

@@ -4,9 +4,13 @@
 #include <nlohmann/json.hpp>
 
 #include "tandem/base/number_list.h"
+#include "tandem/cli/balance_options.h"
 #include "tandem/cli/commands.h"
 #include "tandem/cli/model_options.h"
+#include "tandem/cli/program.h"
 #include "tandem/planner/routing.h"
+#include "tandem/text/model_text.h"
+#include "tandem/text/stop_filter.h"
 
 namespace tandem::cli {
 namespace {
@@ -16,6 +20,7 @@ struct GenerateOptions {
   std::string prompt, prompt_tokens, routing_file;
   std::vector<std::string> stop;
   GenerateSettings settings;
+  BalanceOptions balance;
 };
 
 std::vector<int32_t> parse_tokens(const std::string& list) {
@@ -24,11 +29,12 @@ std::vector<int32_t> parse_tokens(const std::string& list) {
   return *tokens;
 }
 
-std::vector<int32_t> prompt_of(const GenerateOptions& o, const ModelConfig& model) {
+std::vector<int32_t> prompt_of(const GenerateOptions& o, const ModelText& text,
+                               const ModelConfig& model) {
   if (o.prompt.empty() == o.prompt_tokens.empty())
     throw InputError("give either --prompt or --prompt-tokens");
   std::vector<int32_t> tokens =
-      o.prompt.empty() ? parse_tokens(o.prompt_tokens) : ByteTokenizer().encode(o.prompt);
+      o.prompt.empty() ? parse_tokens(o.prompt_tokens) : text.encode(o.prompt, true);
   for (const int32_t token : tokens)
     if (token < 0 || token >= model.vocab_size)
       throw InputError("token {} of the prompt: the vocabulary has {} entries", token,
@@ -40,40 +46,10 @@ std::vector<int32_t> prompt_of(const GenerateOptions& o, const ModelConfig& mode
   return tokens;
 }
 
-// Prints text as it comes, but holds back what may be the beginning of a stop text.
-class Output {
- public:
-  explicit Output(const std::vector<std::string>& stops) : stops_(stops) {}
-
-  // False once a stop text has come; it is not printed, nor what follows it.
-  bool add(const std::string& text) {
-    text_ += text;
-    size_t keep = 0;
-    for (const std::string& stop : stops_) {
-      if (const size_t at = text_.find(stop, printed_); at != std::string::npos) {
-        print_to(at);
-        text_.resize(at);
-        return false;
-      }
-      for (size_t n = std::min(stop.size() - 1, text_.size() - printed_); n > keep; --n)
-        if (text_.ends_with(std::string_view(stop).substr(0, n))) keep = n;
-    }
-    print_to(text_.size() - keep);
-    return true;
-  }
-  void finish() { print_to(text_.size()); }
-  const std::string& text() const { return text_; }
-
- private:
-  void print_to(size_t end) {
-    std::fwrite(text_.data() + printed_, 1, end - printed_, stdout);
-    std::fflush(stdout);
-    printed_ = end;
-  }
-  const std::vector<std::string>& stops_;
-  std::string text_;
-  size_t printed_ = 0;
-};
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
 
 void check(const GenerateOptions& o) {
   const Sampling& s = o.settings.sampling;
@@ -91,19 +67,33 @@ void check(const GenerateOptions& o) {
 void run(GenerateOptions& o) {
   check(o);
   const LoadedModel model = load_model(o.model, false);
-  const std::vector<int32_t> prompt = prompt_of(o, model.config());
+  const ModelText text(o.model.model, model.config());
+  const std::vector<int32_t> prompt = prompt_of(o, text, model.config());
   Engine engine(make_plan(o.model.plan, model.config()), *model.store, o.model.world());
   if (!o.routing_file.empty()) engine.record_routing();
   o.settings.sampling.seed = o.model.seed;
   o.settings.end_token = static_cast<int32_t>(model.config().eos_token);
-  Output output(o.stop);
+  StopFilter filter(o.stop);
+  std::string printed;
+  const auto add = [&](const std::string& more) {
+    print(more);
+    printed += more;
+  };
+  ModelText::Stream stream(text);
+  LiveBalance balance(o.balance, o.model.seed,
+                      [](const std::string& line) { fmt::print(stderr, "{}\n", line); });
   std::vector<int32_t> drawn;
-  const GenerateTimes times =
-      generate(engine, {&prompt, 1}, o.settings, [&](int32_t, int32_t token, const float*) {
+  const GenerateTimes times = generate(
+      engine, {&prompt, 1}, o.settings,
+      [&](int32_t, int32_t token, const float*) {
         drawn.push_back(token);
-        return token == o.settings.end_token || output.add(ByteTokenizer().decode({&token, 1}));
-      });
-  output.finish();
+        if (token == o.settings.end_token) return false;
+        add(filter.push(stream.push(token)));
+        return !filter.stopped();
+      },
+      false, [&](Engine& e) { balance.after_step(e); });
+  add(filter.push(stream.finish()));
+  add(filter.finish());
   const double decode_rate = times.decode_seconds > 0
                                  ? static_cast<double>(times.decode_tokens) / times.decode_seconds
                                  : 0;
@@ -112,20 +102,23 @@ void run(GenerateOptions& o) {
   write_trace(o.model, engine);
   if (!o.routing_file.empty())
     write_file(o.routing_file, routing_csv(engine.routing(), model.config().top_k));
-  write_json(o.model.json_file, {{"text", output.text()},
-                                 {"tokens", drawn},
-                                 {"prompt_tokens", times.prefill_tokens},
-                                 {"prefill_seconds", times.prefill_seconds},
-                                 {"decode_seconds", times.decode_seconds},
-                                 {"tokens_per_second", decode_rate}});
+  nlohmann::json json{{"text", printed},
+                      {"tokens", drawn},
+                      {"prompt_tokens", times.prefill_tokens},
+                      {"prefill_seconds", times.prefill_seconds},
+                      {"decode_seconds", times.decode_seconds},
+                      {"tokens_per_second", decode_rate}};
+  balance.add_to(json);
+  write_json(o.model.json_file, json);
 }
 
 }  // namespace
 
-void add_generate(CLI::App& app) {
+void add_generate(CLI::App& app, Session& session) {
   CLI::App* command =
       app.add_subcommand("generate", "Go on with a prompt; the text goes to stdout");
   const auto o = std::make_shared<GenerateOptions>();
+  o->model.fleet = session.fleet;
   o->model.add(*command);
   command->add_option("--prompt", o->prompt, "Text to go on with");
   command->add_option("--prompt-tokens", o->prompt_tokens, "The same as numbers: 1,2,3");
@@ -143,6 +136,7 @@ void add_generate(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--record-routing", o->routing_file,
                       "Write the experts of every token here, for `simulate --routing`");
+  o->balance.add(*command);
   command->callback([o] { run(*o); });
 }
 

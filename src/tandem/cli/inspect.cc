@@ -48,6 +48,7 @@ const char* group_of(ParameterKind kind) {
     case attention_output_bias:
       return "attention";
     case router:
+    case router_bias:
       return "routers";
     case expert_gate:
     case expert_up:
@@ -56,6 +57,7 @@ const char* group_of(ParameterKind kind) {
     case shared_gate:
     case shared_up:
     case shared_down:
+    case shared_router:
       return "shared experts";
     default:
       return "norms";

@@ -5,8 +5,21 @@
 
 namespace tandem::cli {
 
-// One device a thread, in one node. Measures operations with the store's weights on one thread, for
-// some tens of seconds; `trains` adds those of training, which changes the weights.
-Cluster calibrate_local(ParameterStore& store, int threads, bool trains);
+// Measures operations with the store's weights, in rounds of some seconds, so that other
+// measurements can take turns with it: a machine whose speed drifts then drifts for both.
+class LocalCalibration {
+ public:
+  // `trains` adds operations of training, which changes the weights.
+  LocalCalibration(ParameterStore& store, bool trains) : store_(store), trains_(trains) {}
+
+  void round();
+  // One device a thread, in one node, from all rounds so far.
+  Cluster cluster(int threads) const;
+
+ private:
+  ParameterStore& store_;
+  bool trains_;
+  std::vector<RankSpans> spans_;
+};
 
 }  // namespace tandem::cli

@@ -6,6 +6,7 @@
 
 #include "tandem/device/cpu/cpu_device.h"
 #include "tandem/trace/perfetto.h"
+#include "tandem/world/cluster/cluster_world.h"
 
 namespace tandem::cli {
 
@@ -20,13 +21,17 @@ void ModelOptions::add(CLI::App& command, bool with_plan) {
                     "[,batch=N][,mixed=1]; each with micro_batches=, copies=, "
                     "exchange=heads|sums|replicated")
         ->capture_default_str();
+    command.add_option("--slow", slow,
+                       "RANK:FACTOR: the rank takes so many times as long for everything, for "
+                       "trying things out; may be given several times");
     command.add_option("--trace", trace_file, "Write a Chrome/Perfetto trace of all ranks here");
   }
   command.add_option("--dtype", dtype,
                      "Of the weights: f32, bf16 or fp8 (default: that of the file, f32 if random)");
   command.add_option("--random-weights", random_weights,
                      "Seed of random weights, for a directory that holds a config alone");
-  command.add_option("--threads", threads, "Threads of the whole process (default: all cores)");
+  command.add_option("--threads", threads,
+                     "Threads of each process (default: all cores, shared out)");
   command.add_option("--seed", seed, "Seed of everything drawn at random")->capture_default_str();
   command
       .add_option("--timeout", timeout_seconds,
@@ -47,11 +52,40 @@ DType ModelOptions::weight_dtype(const ModelFiles& files) const {
   return files.find(first).dtype == StoredType::f32 ? DType::f32 : DType::bf16;
 }
 
-WorldSettings ModelOptions::world(bool trainable) const {
+namespace {
+
+// Times as slow, by rank.
+std::vector<double> paces(const std::vector<std::string>& slow) {
+  constexpr int most_ranks = 1 << 16;
+  std::vector<double> pace;
+  for (const std::string& text : slow) {
+    int rank = -1, end = 0;
+    double factor = 0;
+    const bool read = std::sscanf(text.c_str(), "%d:%lf%n", &rank, &factor, &end) == 2 &&
+                      end == static_cast<int>(text.size());
+    if (!read || rank < 0 || rank >= most_ranks || !(factor >= 1 && factor <= 1e6))
+      throw InputError("--slow {}: expected a rank and a factor of at least 1, 3:2 say", text);
+    if (rank >= std::ssize(pace)) pace.resize(rank + 1, 1);
+    pace[rank] = factor;
+  }
+  return pace;
+}
+
+}  // namespace
+
+MakeWorld ModelOptions::world(bool trainable, bool shard_optimizer) const {
   if (!(timeout_seconds > 0)) throw InputError("--timeout {}: must be positive", timeout_seconds);
-  return {.threads = thread_count(),
-          .keep_all_spans = !trace_file.empty(),
-          .rank = {.timeout_seconds = timeout_seconds, .trainable = trainable}};
+  WorldSettings settings{.threads = thread_count(),
+                         .keep_all_spans = !trace_file.empty(),
+                         .pace = paces(slow),
+                         .rank = {.timeout_seconds = timeout_seconds,
+                                  .trainable = trainable,
+                                  .shard_optimizer = shard_optimizer}};
+  if (!fleet) return local_world(settings);
+  if (threads == 0) settings.threads = std::max(1, settings.threads / fleet->processes());
+  return [settings, to = fleet](const Plan& p, ParameterStore& s) {
+    return std::make_unique<ClusterWorld>(p, s, settings, *to);
+  };
 }
 
 namespace {
@@ -96,7 +130,9 @@ void write_trace(const ModelOptions& options, Engine& engine) {
 }
 
 void write_json(const std::string& file, const nlohmann::json& json) {
-  if (!file.empty()) write_file(file, json.dump(2) + "\n");
+  // What a model says need not be UTF-8.
+  constexpr auto replace = nlohmann::json::error_handler_t::replace;
+  if (!file.empty()) write_file(file, json.dump(2, ' ', false, replace) + "\n");
 }
 
 void write_file(const std::string& file, const std::string& text) {

@@ -7,9 +7,9 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "tandem/model/byte_tokenizer.h"
 #include "tandem/plan/shorthand.h"
 #include "tandem/trace/metrics.h"
+#include "tandem/world/cluster/fleet.h"
 #include "tandem/world/engine.h"
 
 namespace tandem::cli {
@@ -23,12 +23,15 @@ struct ModelOptions {
   uint64_t seed = 0;
   double timeout_seconds = 600;
   std::string trace_file, json_file;
+  std::vector<std::string> slow;  // RANK:FACTOR
+  Fleet* fleet = nullptr;         // of `launch`
 
   // `with_plan`: whether the command runs one plan, chosen by --plan.
   void add(CLI::App& command, bool with_plan = true);
   int thread_count() const;
   DType weight_dtype(const ModelFiles& files) const;
-  WorldSettings world(bool trainable = false) const;
+  // In this process, or in those that were launched.
+  MakeWorld world(bool trainable = false, bool shard_optimizer = true) const;
 };
 
 // A model directory, opened: its configuration and its weights.

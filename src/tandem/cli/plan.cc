@@ -44,7 +44,7 @@ nlohmann::json to_json(const Candidate& c, const WorkOptions::Read& read) {
 void print(const SearchResult& result, const WorkOptions::Read& read, int shown) {
   const Workload& work = read.work;
   Table table({{"plan", Align::left},
-               {work.kind == WorkKind::decode ? "time/token" : "step"},
+               {work.decodes() ? "time/token" : "step"},
                {"tokens/s"},
                {"floor"},
                {"bound by", Align::left},
@@ -141,7 +141,7 @@ class Reasons {
 
   double advantage(const Cluster& cluster, const Workload& work) const {
     ModelConfig model = read_.model;
-    model.max_positions = std::max(model.max_positions, work.context_tokens + 1);
+    model.max_positions = std::max(model.max_positions, work.longest_context() + 1);
     const auto seconds = [&](const Candidate* c) {
       return simulate(model, plan_from_shorthand(c->plan, model), cluster, work, simulation())
           .step_seconds;
@@ -192,7 +192,7 @@ class Reasons {
 };
 
 void set_limit(PlanOptions& o, WorkKind kind) {
-  if (o.tpot_limit_seconds > 0 && kind != WorkKind::decode)
+  if (o.tpot_limit_seconds > 0 && kind != WorkKind::decode && kind != WorkKind::mixed)
     throw InputError("--tpot-limit: only decoding has a time per output token");
   if (o.ttft_limit_seconds > 0 && kind != WorkKind::prefill)
     throw InputError("--ttft-limit: only prefill has a time to first token");
@@ -210,8 +210,11 @@ void run(PlanOptions& o) {
         if (terminal)
           fmt::print(stderr, "\rsimulating {}/{}{}", done, all, done == all ? "\n" : "");
       });
+  fmt::print("{}\n\n", work_text(read.work));
   print(result, read, o.shown);
-  nlohmann::json json{{"candidates", result.candidates}, {"too_large", result.too_large}};
+  nlohmann::json json{{"workload", work_json(read.work, result.ranked.front().seconds())},
+                      {"candidates", result.candidates},
+                      {"too_large", result.too_large}};
   json["plans"] = nlohmann::json::array();
   for (const Candidate& c : result.ranked) json["plans"].push_back(to_json(c, read));
   if (o.why) json["why"] = Reasons(read, o.settings, result).tell();

@@ -41,7 +41,7 @@ int64_t kv_bytes_of(const Plan& plan, const ModelConfig& model, const RankSummar
                     const MemoryAssumptions& assumptions) {
   const int shards = plan.copies * plan.stages[rank.role.stage].attention.batch_shards;
   const int64_t sequences = (assumptions.sequences + shards - 1) / shards;
-  const int64_t blocks = (assumptions.context_tokens + kv_block_tokens - 1) / kv_block_tokens;
+  const int64_t blocks = kv_blocks(assumptions.context_tokens);
   return rank.layers.size() * model.cache_width(rank.kv_heads.size()) *
          size_of(compute_type(assumptions.dtype)) * sequences * blocks * kv_block_tokens;
 }
@@ -57,6 +57,7 @@ std::string range_text(const Interval& range) {
 std::vector<RankSummary> summarise(const Plan& plan, const ModelConfig& model,
                                    const MemoryAssumptions& assumptions) {
   std::vector<RankSummary> ranks;
+  const std::vector<int64_t> updated = updated_elements(plan, model, true);
   for (int number = 0; number < plan.ranks(); ++number) {
     RankSummary rank{.rank = number, .role = role_of(plan, number)};
     const Stage& stage = plan.stages[rank.role.stage];
@@ -73,8 +74,8 @@ std::vector<RankSummary> summarise(const Plan& plan, const ModelConfig& model,
     rank.weight_bytes = weight_bytes(held, assumptions.dtype);
     rank.gradient_bytes = rank.parameters * size_of(DType::f32);
     const int64_t numbers_a_weight = assumptions.dtype == DType::f32 ? 2 : 3;
-    rank.optimizer_bytes = elements_of(updated_regions(plan, model, number, true)) *
-                           numbers_a_weight * size_of(DType::f32);
+    rank.optimizer_bytes =
+        updated[static_cast<size_t>(number)] * numbers_a_weight * size_of(DType::f32);
     ranks.push_back(std::move(rank));
   }
   return ranks;

@@ -85,7 +85,7 @@ struct Point {
 
 Point point_of(WorkOptions::Read at, const SearchSettings& settings) {
   // Contexts beyond what the model was made for are asked about all the same.
-  at.model.max_positions = std::max(at.model.max_positions, at.work.context_tokens + 8);
+  at.model.max_positions = std::max(at.model.max_positions, at.work.longest_context() + 8);
   Point point;
   try {
     for (const Candidate& c : search(at.model, at.cluster, at.work, settings).ranked) {
@@ -107,10 +107,11 @@ std::string axis_value(const std::string& name, double value) {
                                               : fmt::format("{:g}x", value);
 }
 
-void write_html(const SweepOptions& o, const Axis& x, const Axis& y,
+void write_html(const SweepOptions& o, const Workload& work, const Axis& x, const Axis& y,
                 const std::vector<Point>& points) {
   HtmlReport html("Where separation wins and loses",
-                  fmt::format("{} on {}", o.work.model, o.work.cluster));
+                  fmt::format("{} on {}; {} unless an axis says otherwise", o.work.model,
+                              o.work.cluster, work_text(work)));
   html.paragraph(
       "How many times as fast the best separated plan is as the best plan that has attention and "
       "experts on the same devices. Above 1 separation wins. Each plan has its own best "
@@ -175,7 +176,7 @@ void run(const SweepOptions& o) {
   fmt::print("times as fast: best separated plan against best colocated one (above 1 it wins)\n{}",
              table.text());
   write_json(o.work.json_file, json);
-  if (!o.html.empty()) write_html(o, x, y, points);
+  if (!o.html.empty()) write_html(o, read.work, x, y, points);
 }
 
 }  // namespace

@@ -2,9 +2,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tandem/cli/balance_options.h"
 #include "tandem/cli/commands.h"
 #include "tandem/cli/interrupt.h"
 #include "tandem/cli/model_options.h"
+#include "tandem/cli/program.h"
+#include "tandem/text/model_text.h"
 #include "tandem/train/progress.h"
 #include "tandem/train/trainer.h"
 
@@ -15,6 +18,7 @@ struct TrainOptions {
   ModelOptions model;
   std::string data, packing = "packed";
   TrainSettings settings;
+  BalanceOptions balance;
   int64_t warmup_steps = -1;
   bool resume = false, checkpoint_activations = false, replicate_optimizer = false;
 };
@@ -54,6 +58,15 @@ void add_options(CLI::App& command, TrainOptions& o) {
                    "Compute activations again in the backward pass instead of keeping them");
   command.add_flag("--no-shard-optimizer", o.replicate_optimizer,
                    "Keep the optimizer state of shared parameters on one rank alone");
+  command
+      .add_option("--compress-gradients", o.settings.hyper.coding,
+                  "On their way between ranks: plain, top-k (a tenth of them), int8 or top-k-int8")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, GradientCoding>{{"plain", GradientCoding::plain},
+                                                {"top-k", GradientCoding::top_k},
+                                                {"int8", GradientCoding::int8},
+                                                {"top-k-int8", GradientCoding::top_k_int8}}));
+  o.balance.add(command);
 }
 
 void check(const TrainOptions& o) {
@@ -72,9 +85,9 @@ void check(const TrainOptions& o) {
 }
 
 Dataset read_data(const TrainOptions& o, const ModelConfig& model, uint64_t seed) {
-  if (model.vocab_size < ByteTokenizer::byte_tokens)
-    throw InputError("{}: vocab_size {} is too small for bytes", o.model.model, model.vocab_size);
-  return Dataset::read(o.data, [](std::string_view text) { return ByteTokenizer().encode(text); },
+  const ModelText model_text(o.model.model, model);
+  return Dataset::read(o.data,
+                       [&](std::string_view text) { return model_text.encode(text, false); },
                        {.sequence_tokens = o.settings.sequence_tokens,
                         .packing = parse_packing(o.packing),
                         .end_of_text = static_cast<int32_t>(model.eos_token),
@@ -112,25 +125,29 @@ void run(TrainOptions& o) {
   }
   const LoadedModel model = load_model(o.model, true);
   const Dataset data = read_data(o, model.config(), state.seed);
+  if (!o.resume) take_tokenizer(o.model.model, o.settings.output);
   o.settings.learning_rate.total_steps = o.settings.steps;
   o.settings.learning_rate.warmup_steps =
       o.warmup_steps >= 0 ? o.warmup_steps : o.settings.steps / 10;
   o.settings.learning_rate.validate();
   o.settings.hyper.checkpoint_activations = o.checkpoint_activations;
   o.settings.keep_spans = !o.model.trace_file.empty();
-  WorldSettings world = o.model.world(true);
-  world.rank.shard_optimizer = !o.replicate_optimizer;
-  Engine engine(make_plan(o.model.plan, model.config()), *model.store, world);
+  Engine engine(make_plan(o.model.plan, model.config()), *model.store,
+                o.model.world(true, !o.replicate_optimizer));
   if (o.resume) load_optimizer(engine, o.model.model);
 
   fmt::print(stderr, "{} tokens to train on, {} held out; {} ranks\n", data.train_tokens(),
              data.validation_tokens(), engine.plan().ranks());
   Progress progress(o.settings.steps);
+  LiveBalance balance(o.balance, state.seed, [&](const std::string& line) { progress.note(line); });
   const int64_t step_tokens = o.settings.batch_sequences * o.settings.sequence_tokens;
   const TrainHistory history = train(
       engine, data, o.settings, state,
       {.on_step =
-           [&](const StepRecord& s) { progress.step(s.step - 1, s.result.loss, step_tokens); },
+           [&](const StepRecord& s) {
+             progress.step(s.step - 1, s.result.loss, step_tokens);
+             balance.after_step(engine);
+           },
        .on_validation =
            [&](const ValidationRecord& v) {
              progress.note(fmt::format("step {}: held-out loss {:.4f}, perplexity {:.3f}", v.step,
@@ -138,17 +155,24 @@ void run(TrainOptions& o) {
            },
        .on_saved =
            [&](const std::filesystem::path& path) { progress.note("saved " + path.string()); },
+       .on_back =
+           [&](int64_t step, const std::string& why) {
+             progress.note(fmt::format("{}; going on after step {}", why, step));
+           },
        .interrupted = [&] { return interrupt.requested(); }});
   progress.finish();
   write_trace(o.model, engine);
-  write_json(o.model.json_file, history_json(history, o));
+  nlohmann::json json = history_json(history, o);
+  balance.add_to(json);
+  write_json(o.model.json_file, json);
 }
 
 }  // namespace
 
-void add_train(CLI::App& app) {
+void add_train(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("train", "Train a model on text");
   const auto options = std::make_shared<TrainOptions>();
+  options->model.fleet = session.fleet;
   add_options(*command, *options);
   command->callback([options] { run(*options); });
 }

@@ -5,8 +5,6 @@
 #include <limits>
 #include <utility>
 
-#include "tandem/base/error.h"
-
 namespace tandem {
 
 Endpoint::Endpoint(Transport& transport, Recorder& recorder, double timeout_seconds)
@@ -22,11 +20,15 @@ void Endpoint::send(int peer, const Tag& tag, Message message) {
 
 Message Endpoint::finish(Operation& operation) {
   const Tag& tag = operation.tag;
-  if (operation.status != Status::ok)
-    throw WorldError("rank {}: {} message of layer {}, micro-batch {}{} from rank {}: {}", self(),
-                     message_kind_name(tag.kind), tag.layer, tag.micro_batch,
-                     tag.backward ? " (backward)" : "", operation.peer,
-                     status_name(operation.status));
+  if (operation.status == Status::cancelled) throw EpochOver("rank {}: a new epoch", self());
+  if (operation.status != Status::ok) {
+    const std::string what = fmt::format(
+        "rank {}: {} message of layer {}, micro-batch {}{} from rank {}: {}", self(),
+        message_kind_name(tag.kind), tag.layer, tag.micro_batch, tag.backward ? " (backward)" : "",
+        operation.peer, status_name(operation.status));
+    if (operation.status == Status::peer_lost) throw PeerLost(what);
+    throw WorldError(what);
+  }
   if (operation.peer != self())
     recorder_.add({.name = "message",
                    .lane = Lane::message,
@@ -84,6 +86,8 @@ Task<> Endpoint::together(std::span<Task<>> tasks) {
 }
 
 void Endpoint::run(std::span<Task<>> tasks) {
+  ready_.clear();  // of a run that failed
+  next_ready_ = 0;
   Task<> all = together(tasks);
   resume_later(all.handle());
   for (;;) {

@@ -7,11 +7,24 @@
 #include <span>
 #include <vector>
 
+#include "tandem/base/error.h"
 #include "tandem/base/task.h"
 #include "tandem/comm/transport.h"
 #include "tandem/trace/span.h"
 
 namespace tandem {
+
+// Whom a rank waits for is lost; a WorldError of its own since it can be got over.
+class PeerLost : public WorldError {
+ public:
+  using WorldError::WorldError;
+};
+
+// A new epoch of the membership has begun: what the rank was doing is given up.
+class EpochOver : public WorldError {
+ public:
+  using WorldError::WorldError;
+};
 
 class Endpoint {
  public:
@@ -29,8 +42,8 @@ class Endpoint {
   void send(int peer, const Tag& tag, Message message);
 
   // co_await endpoint.receive(peer, tag) gives the Message. Throws WorldError naming rank, layer,
-  // micro-batch and peer when the peer is lost or the time is up. A coroutine that is destroyed
-  // while it waits withdraws its operation.
+  // micro-batch and peer when the time is up, or PeerLost; EpochOver for what that says. A
+  // coroutine that is destroyed while it waits withdraws its operation.
   class Receive {
    public:
     Receive(Endpoint& endpoint, int peer, const Tag& tag, double deadline_seconds)

@@ -62,6 +62,18 @@ void Inbox::lose(int peer) {
   }
 }
 
+void Inbox::withdraw_all() {
+  for (Operation* operation : posted_) complete(*operation, Status::cancelled);
+  posted_.clear();
+}
+
+void Inbox::begin(const std::vector<bool>& lost) {
+  arrivals_.clear();
+  posted_.clear();
+  completed_.clear();
+  lost_ = lost;
+}
+
 double Inbox::next_deadline_seconds(double otherwise) const {
   for (const Operation* posted : posted_) otherwise = std::min(otherwise, posted->deadline_seconds);
   return otherwise;

@@ -28,7 +28,11 @@ class Inbox {
 
   // Receives from this peer fail, from now on and those that wait, but for what has come already.
   void lose(int peer);
-  bool lost(int peer) const { return lost_[peer]; }
+
+  // Every receive that waits completes as cancelled.
+  void withdraw_all();
+  // As new, but that these peers are lost; nothing waits or is completed.
+  void begin(const std::vector<bool>& lost);
 
   // The receives that wait.
   const std::vector<Operation*>& posted() const { return posted_; }

@@ -1,6 +1,7 @@
 // Point-to-point messages between ranks. One Transport a rank, used by that rank's thread alone.
 // Failures are values: every operation completes exactly once, with a Status.
-// Messages with the same sender, receiver and tag keep their order. Implementations: local/.
+// Messages with the same sender, receiver and tag keep their order. Implementations: local/ (with
+// ucx/ behind it for ranks of other processes), sim/.
 #pragma once
 
 #include <array>
@@ -57,6 +58,10 @@ class Transport {
   virtual void cancel(Operation& operation) = 0;
   // Waits until an operation completes, at most until `deadline_seconds`; null then.
   virtual Operation* poll(double deadline_seconds) = 0;
+  // After a receive was cancelled by a new epoch of the membership, or the rank has failed: waits
+  // for an epoch to begin and takes part in it. No operation may be under way. False: there will be
+  // none.
+  virtual bool renew() { return false; }
 };
 
 }  // namespace tandem

@@ -19,10 +19,10 @@ namespace tandem {
   X(LinearWeightGradient) X(HeadLinear) X(HeadLinearWeightGradient)                              \
   X(Experts)                                                                                     \
   X(ExpertsBackward) X(Attention) X(AttentionBackward) X(RotationTable) X(Rotate) X(Norm) X(NormBackward)         \
-      X(CopyRows) X(AddRows) X(Sum) X(AddResidual) X(ResidualBackward) X(Quantise) X(Zero) X(FillNormal) \
+      X(Sigmoid) X(SigmoidBackward) X(CopyRows) X(AddRows) X(Sum) X(AddResidual) X(ResidualBackward) X(Quantise) X(Zero) X(FillNormal) \
           X(Route) X(RouteBackward) X(RouterLoss) X(Combine) X(CombineBackward)                  \
               X(VocabularyStatistics) X(JoinStatistics) X(VocabularyGradient) X(Sample) X(AdamW) \
-                  X(SquaredSum)
+                  X(SquaredSum) X(EncodeGradient) X(DecodeGradient)
 // clang-format on
 
 class Device {

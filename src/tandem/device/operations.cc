@@ -151,13 +151,17 @@ Cost AddResidual::cost() const { return {elements(y), bytes(y) + 2 * bytes(resid
 Cost ResidualBackward::cost() const { return {elements(dy), bytes(dresidual) + bytes(dy)}; }
 
 Cost Quantise::cost() const { return {2 * elements(from), bytes(from) + bytes(to)}; }
+Cost Sigmoid::cost() const { return {4 * elements(x), bytes(x) + bytes(y)}; }
+
+Cost SigmoidBackward::cost() const { return {3 * elements(y), bytes(y) + bytes(dy) + bytes(dx)}; }
+
 Cost Zero::cost() const { return {0, bytes(x)}; }
 
 Cost FillNormal::cost() const { return {40 * elements(x), bytes(x)}; }
 
 Cost Route::cost() const {
-  return {4 * elements(logits), bytes(logits) + bytes(probabilities) + bytes(logsumexp) +
-                                    bytes(experts) + bytes(weights)};
+  return {4 * elements(logits), bytes(logits) + bytes(bias) + bytes(probabilities) +
+                                    bytes(logsumexp) + bytes(experts) + bytes(weights)};
 }
 
 Cost RouteBackward::cost() const {
@@ -205,6 +209,14 @@ Cost AdamW::cost() const {
                                      2 * bytes(second_moment) + 2 * bytes(master) +
                                      (same ? 0 : bytes(weight))};
 }
+
+// Selecting the largest goes through a block some fifteen times, in the first-level cache.
+Cost EncodeGradient::cost() const {
+  return {(keeps_top(coding) ? 17 : 4) * elements(gradient),
+          bytes(gradient) + 2 * bytes(residual) + bytes(out)};
+}
+
+Cost DecodeGradient::cost() const { return {elements(out), bytes(in) + bytes(out)}; }
 
 Cost SquaredSum::cost() const { return {2 * elements(x), bytes(x) + bytes(out)}; }
 

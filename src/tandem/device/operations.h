@@ -11,6 +11,7 @@
 #pragma once
 
 #include "tandem/device/operation/attention.h"
+#include "tandem/device/operation/gradient_coding.h"
 #include "tandem/device/operation/optimizer.h"
 #include "tandem/device/operation/products.h"
 #include "tandem/device/operation/routing.h"

@@ -115,6 +115,7 @@ void ModelFiles::require(std::span<const Parameter> parameters) const {
   const Parameter* first_missing = nullptr;
   int64_t missing = 0;
   for (const Parameter& parameter : parameters) {
+    if (parameter.name.empty()) continue;
     const auto it = places_.find(parameter.name);
     if (it != places_.end()) {
       check(it->second, parameter);

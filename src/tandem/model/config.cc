@@ -165,28 +165,54 @@ void read_norm(const Fields& fields, const std::string& where, ModelConfig& conf
   config.norm_epsilon = config.norm == NormType::layer ? layer : rms;
 }
 
+constexpr Choice<RopeScaling::Kind> rope_scalings[] = {
+    {"default", RopeScaling::Kind::none},
+    {"linear", RopeScaling::Kind::linear},
+    {"llama3", RopeScaling::Kind::llama3},
+    {"yarn", RopeScaling::Kind::yarn},
+};
+
+void read_rope(const Fields& fields, const std::string& where, ModelConfig& config) {
+  for (const char* name : {"rope_scaling", "rope_parameters"}) {
+    const Json* rope = fields.find(name);
+    if (!rope) continue;
+    if (!rope->is_object()) throw InputError("{}: {} must be an object", where, name);
+    const std::string inside = fmt::format("{}: {}", where, name);
+    const Fields inner(*rope, inside);
+    RopeScaling& s = config.rope_scaling;
+    read_choice<RopeScaling::Kind>(inner, {{"rope_type", "type"}}, rope_scalings, inside, s.kind);
+    if (!fields.has("rope_theta")) inner.read({{"rope_theta"}}, config.rope_theta);
+    for (const RopeField& field : rope_fields) inner.read(field.names, s.*field.value);
+    for (const char* other : {"mscale", "mscale_all_dim"})
+      if (inner.has(other)) throw InputError("{}: {} is not supported", inside, other);
+    if (s.kind != RopeScaling::Kind::none && s.original_positions == 0)
+      s.original_positions = static_cast<double>(config.max_positions);
+  }
+}
+
 // What a file may ask for that no part of the system computes must not be passed over.
-void refuse_unsupported(const Fields& fields, const std::string& where, ModelConfig& config) {
+void refuse_unsupported(const Fields& fields, const std::string& where, const ModelConfig& config) {
   int64_t window = config.max_positions;
-  fields.read({{"sliding_window"}}, window);
+  bool uses_window = true;
+  fields.read({{"use_sliding_window"}}, uses_window);
+  if (uses_window) fields.read({{"sliding_window"}}, window);
   if (window < config.max_positions) {
     throw InputError(
         "{}: sliding_window {} is below max_position_embeddings {}; windows are not "
         "supported",
         where, window, config.max_positions);
   }
-  for (const char* name : {"rope_scaling", "rope_parameters"}) {
-    const Json* rope = fields.find(name);
-    if (!rope) continue;
-    if (!rope->is_object()) throw InputError("{}: {} must be an object", where, name);
-    const Fields inner(*rope, fmt::format("{}: {}", where, name));
-    std::string type = "default";
-    inner.read({{"rope_type", "type"}}, type);
-    if (type != "default") {
-      throw InputError("{}: {} of type \"{}\" is not supported", where, name, printable(type));
-    }
-    if (!fields.has("rope_theta")) inner.read({{"rope_theta"}}, config.rope_theta);
-  }
+  int64_t sparse_step = 1;
+  bool biased = false;
+  fields.read({{"decoder_sparse_step"}}, sparse_step);
+  fields.read({{"mlp_bias"}}, biased);
+  const Json* dense_layers = fields.find("mlp_only_layers");
+  if (sparse_step != 1 || (dense_layers && !dense_layers->empty()))
+    throw InputError(
+        "{}: layers without experts (decoder_sparse_step, mlp_only_layers) are not "
+        "supported",
+        where);
+  if (biased) throw InputError("{}: mlp_bias true is not supported", where);
 }
 
 // Several ends of text are more than generation looks for: the first counts.
@@ -202,11 +228,15 @@ void read_eos(const Fields& fields, const std::string& where, ModelConfig& confi
 }
 
 void read_sizes(const Fields& fields, const std::string& where, ModelConfig& config) {
+  const Family& family = family_of(config.model_type);
   for (const IntegerField& field : integer_fields) {
-    const std::string* path = fields.read(field.names, config.*field.value);
+    // A family's own name for it stands alone: others may mean something else there.
+    const std::string_view own = family.ours() ? "" : family.name_of(field.names);
+    const std::string* path =
+        fields.read(own.empty() ? field.names : FieldNames{{own}}, config.*field.value);
     if (path) {
       field.check(config, where, *path);
-    } else if (field.presence == Presence::required) {
+    } else if (field.presence == Presence::required && config.*field.value == 0) {
       throw InputError("{}: {} is missing", where, field.names.in(config.model_type));
     }
   }
@@ -231,31 +261,18 @@ void read_reals_and_flags(const Fields& fields, const std::string& where, ModelC
     const std::string* path = fields.read(field.names, config.*field.value);
     if (path) field.check(config, where, *path);
   }
-  const bool mixtral = config.model_type == "mixtral";
-  config.gated_experts = mixtral || config.activation == ExpertActivation::silu;
+  const bool ours = family_of(config.model_type).ours();
+  config.gated_experts = !ours || config.activation == ExpertActivation::silu;
   for (const FlagField& field : flag_fields) fields.read(field.names, config.*field.value);
 }
 
 }  // namespace
 
-ModelConfig default_config(std::string_view model_type) {
-  ModelConfig config;
-  config.model_type = model_type;
-  if (model_type == "mixtral") {  // as in transformers, whose files may leave these out
-    config.kv_heads = 8;
-    config.rope_theta = 1e6;
-    config.balance_loss = 0.001;
-    config.balance_per_sequence = false;
-  }
-  return config;
-}
-
 ModelConfig parse_config(const std::string& json, const std::string& where) {
   const Fields fields(parse_json(json, where), where);
   std::string model_type = "tandem_moe";
   fields.read({{"model_type"}}, model_type);
-  check_model_type(model_type, where);
-  ModelConfig config = default_config(model_type);
+  ModelConfig config = default_config(family_of(model_type, where));
   read_sizes(fields, where, config);
   read_choice<ExpertActivation>(fields, {{"hidden_act"}}, activations, where, config.activation);
   read_choice<PositionType>(fields, {{"position_embedding_type"}}, position_types, where,
@@ -263,6 +280,7 @@ ModelConfig parse_config(const std::string& json, const std::string& where) {
   read_norm(fields, where, config);
   read_reals_and_flags(fields, where, config);
   read_eos(fields, where, config);
+  read_rope(fields, where, config);
   refuse_unsupported(fields, where, config);
   validate(config, where);
   return config;

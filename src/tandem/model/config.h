@@ -11,8 +11,20 @@ enum class NormType : uint8_t { rms, layer };
 enum class PositionType : uint8_t { rotary, learned };
 enum class ExpertActivation : uint8_t { silu, gelu, gelu_tanh };
 
+// rope_scaling: rotary positions for texts longer than those of training (rotary.h).
+struct RopeScaling {
+  enum class Kind : uint8_t { none, linear, llama3, yarn };
+  Kind kind = Kind::none;
+  double factor = 1;
+  double original_positions = 0;            // original_max_position_embeddings
+  double slow_factor = 1, fast_factor = 4;  // llama3: low_freq_factor, high_freq_factor
+  double slow_turns = 1, fast_turns = 32;   // yarn: beta_slow, beta_fast
+  double magnitude = 0;                     // yarn: attention_factor; 0: from the factor
+  friend bool operator==(const RopeScaling&, const RopeScaling&) = default;
+};
+
 struct ModelConfig {
-  std::string model_type = "tandem_moe";  // "mixtral" keeps Mixtral's names and fields
+  std::string model_type = "tandem_moe";  // a family (family.h) keeps its own names and fields
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t layers = 0;
@@ -30,9 +42,12 @@ struct ModelConfig {
   int64_t max_positions = 0;
   PositionType positions = PositionType::rotary;
   double rope_theta = 10000;
+  RopeScaling rope_scaling;
   NormType norm = NormType::rms;
   double norm_epsilon = 1e-5;
-  bool attention_bias = false;  // q, k, v and output projections
+  bool attention_bias = false;        // q, k, v and output projections
+  bool query_key_value_bias = false;  // those three alone
+  bool head_norm = false;             // queries and keys are normed head by head
   bool tied_embeddings = false;
 
   int64_t experts = 0;
@@ -42,9 +57,15 @@ struct ModelConfig {
   ExpertActivation activation = ExpertActivation::silu;
   bool normalize_top_k = true;       // norm_topk_prob
   int64_t shared_expert_hidden = 0;  // 0: no shared expert
+  bool gated_shared_expert = false;  // its result is weighted by a sigmoid of the token's own
   int64_t expert_capacity = 0;       // tokens an expert takes of one sequence; 0: no limit
   double capacity_factor = 0;  // or: this times top_k * tokens of the sequence / experts; 0: none
 
+  // Experts are chosen by probability + a bias of their own, which is moved by so much after each
+  // training step: up where an expert had fewer tokens than the mean, else down (DeepSeek-V3's
+  // balancing without an auxiliary loss).
+  bool router_bias = false;
+  double router_bias_rate = 0.001;
   double balance_loss = 0;           // aux_loss_alpha / router_aux_loss_coef
   bool balance_per_sequence = true;  // seq_aux; otherwise over the global batch
   double z_loss = 0;
@@ -52,7 +73,11 @@ struct ModelConfig {
   double initializer_range = 0.02;
   int64_t eos_token = -1;  // -1: none
 
+  // Whether experts take so many tokens of a sequence: owners of its rows count them.
+  bool counts_capacity() const { return expert_capacity > 0 || capacity_factor > 0; }
   bool latent_attention() const { return kv_latent > 0; }
+  bool biased_projections() const { return attention_bias || query_key_value_bias; }
+  bool gates_shared_expert() const { return shared_expert_hidden > 0 && gated_shared_expert; }
   // Columns of a head: its rotated part, at the end; its key and value as attention reads them; its
   // result as the output projection takes it.
   int64_t rotated_dim() const { return latent_attention() ? rotary_dim : head_dim; }

@@ -30,6 +30,8 @@ void check_latent_attention(const ModelConfig& c, const std::string& where) {
   refuse(c.value_dim == 0, "v_head_dim", "above 0");
   refuse(c.positions != PositionType::rotary, "position_embedding_type", "\"rotary\"");
   refuse(c.attention_bias, "attention_bias", "false");
+  refuse(c.query_key_value_bias, "qkv_bias", "false");
+  refuse(c.head_norm, "qk_norm", "false");
   refuse(c.kv_heads != 1, "num_key_value_heads", "1");
   refuse(c.head_dim != c.unrotated_dim + c.rotary_dim, "head_dim",
          "qk_nope_head_dim + qk_rope_head_dim");
@@ -44,6 +46,8 @@ void check_attention(const ModelConfig& c, const std::string& where) {
     throw InputError("{}: num_attention_heads {} times head_dim {} is more than {}", where, c.heads,
                      c.head_dim, largest_width);
   }
+  if (c.head_norm && c.norm != NormType::rms)
+    throw InputError("{}: qk_norm goes with norm_type \"rms\" alone", where);
   if (c.latent_attention()) return check_latent_attention(c, where);
   for (const auto& [size, field] : {std::pair{c.query_latent, "q_lora_rank"},
                                     {c.unrotated_dim, "qk_nope_head_dim"},
@@ -57,7 +61,7 @@ void check_attention(const ModelConfig& c, const std::string& where) {
 }
 
 void check_experts(const ModelConfig& c, const std::string& where) {
-  const std::string_view experts = c.model_type == "mixtral" ? "num_local_experts" : "num_experts";
+  const std::string_view experts = FieldNames{{"num_experts"}}.in(c.model_type);
   if (c.top_k > c.experts) {
     throw InputError("{}: num_experts_per_tok {} is more than {} {}", where, c.top_k, experts,
                      c.experts);
@@ -72,18 +76,48 @@ void check_experts(const ModelConfig& c, const std::string& where) {
   }
 }
 
-// What transformers' Mixtral cannot be would be lost when it loads the file.
-void check_mixtral(const ModelConfig& c, const std::string& where) {
+// What a family of transformers cannot be would be lost when it loads the file.
+void check_family(const ModelConfig& c, const Family& family, const std::string& where) {
   const auto refuse = [&](bool wrong, std::string_view field, std::string_view must) {
-    if (wrong) throw InputError("{}: {} must be {} in a mixtral model", where, field, must);
+    if (wrong)
+      throw InputError("{}: {} must be {} in a {} model", where, field, must, family.model_type);
   };
+  const ModelConfig fixed = default_config(family);
+  const auto as_fixed = [&](bool ModelConfig::*flag, std::string_view field) {
+    refuse(c.*flag != fixed.*flag, field, fixed.*flag ? "true" : "false");
+  };
+  const bool qwen2_moe = family.model_type == "qwen2_moe";
   refuse(c.norm != NormType::rms, "norm_type", "\"rms\"");
   refuse(c.positions != PositionType::rotary, "position_embedding_type", "\"rotary\"");
-  refuse(c.attention_bias, "attention_bias", "false");
   refuse(!c.gated_experts, "gated_experts", "true");
-  refuse(!c.normalize_top_k, "norm_topk_prob", "true");
-  refuse(c.shared_expert_hidden != 0, "shared_expert_intermediate_size", "0");
+  if (family.model_type != "llama" && !family.model_type.starts_with("qwen3"))
+    as_fixed(&ModelConfig::attention_bias, "attention_bias");
+  if (!family.model_type.ends_with("_moe"))
+    as_fixed(&ModelConfig::normalize_top_k, "norm_topk_prob");
+  as_fixed(&ModelConfig::query_key_value_bias, "qkv_bias");
+  as_fixed(&ModelConfig::head_norm, "qk_norm");
+  as_fixed(&ModelConfig::gated_shared_expert, "gated_shared_expert");
+  refuse((c.shared_expert_hidden != 0) != qwen2_moe, "shared_expert_intermediate_size",
+         qwen2_moe ? "above 0" : "0");
+  refuse(family.dense && c.experts != 1, "num_experts", "1");
   refuse(c.latent_attention(), "kv_lora_rank", "absent");
+  as_fixed(&ModelConfig::router_bias, "router_bias");
+}
+
+void check_rope(const ModelConfig& c, const std::string& where) {
+  const RopeScaling& s = c.rope_scaling;
+  if (s.kind == RopeScaling::Kind::none) return;
+  const auto refuse = [&](bool wrong, std::string_view field, std::string_view must) {
+    if (wrong) throw InputError("{}: rope_scaling: {} must be {}", where, field, must);
+  };
+  const auto positive = [](double x) { return x > 0 && x < 1e12; };
+  refuse(!positive(s.factor), "factor", "above 0");
+  refuse(!positive(s.original_positions), "original_max_position_embeddings", "above 0");
+  refuse(!positive(s.slow_factor) || !(s.fast_factor > s.slow_factor), "high_freq_factor",
+         "above low_freq_factor, and that above 0");
+  refuse(!positive(s.slow_turns) || !(s.fast_turns > s.slow_turns), "beta_fast",
+         "above beta_slow, and that above 0");
+  refuse(!(s.magnitude >= 0 && s.magnitude < 1e6), "attention_factor", "above 0");
 }
 
 }  // namespace
@@ -103,18 +137,13 @@ void RealField::check(const ModelConfig& config, const std::string& where,
                    given);
 }
 
-void check_model_type(const std::string& model_type, const std::string& where) {
-  if (model_type == "mixtral" || model_type == "tandem_moe") return;
-  throw InputError("{}: model_type \"{}\" is not supported; mixtral and tandem_moe are", where,
-                   printable(model_type));
-}
-
 void validate(const ModelConfig& config, const std::string& where) {
-  check_model_type(config.model_type, where);
+  const Family& family = family_of(config.model_type, where);
   check_ranges(config, where);
   check_attention(config, where);
   check_experts(config, where);
-  if (config.model_type == "mixtral") check_mixtral(config, where);
+  if (!family.ours()) check_family(config, family, where);
+  check_rope(config, where);
   if (config.eos_token < -1 || config.eos_token >= config.vocab_size) {
     throw InputError("{}: eos_token_id must be from 0 to vocab_size - 1 = {}, not {}", where,
                      config.vocab_size - 1, config.eos_token);

@@ -6,18 +6,20 @@
 #include <string>
 #include <string_view>
 
-#include "tandem/model/config.h"
+#include "tandem/model/family.h"
 
 namespace tandem {
 
-// Names under which a field is read, ours first. Mixtral's own files may use another; a field
-// without one is unknown to transformers and written into a Mixtral file only where it matters.
+// Names under which a field is read, ours first, and the one under which all of transformers has
+// it. A field without that, and not renamed by the family (family.h), is written into a family's
+// file only where it matters.
 struct FieldNames {
   std::array<std::string_view, 4> accepted;
-  std::string_view mixtral = {};
+  std::string_view transformers = {};
 
   std::string_view in(std::string_view model_type) const {
-    return model_type == "mixtral" && !mixtral.empty() ? mixtral : accepted[0];
+    const std::string_view name = family_of(model_type).name_of(*this);
+    return name.empty() ? accepted[0] : name;
   }
 };
 
@@ -89,21 +91,13 @@ inline constexpr IntegerField integer_fields[] = {
      1,
      largest_length,
      {{"max_position_embeddings"}, "max_position_embeddings"}},
-    {&ModelConfig::experts,
-     Presence::required,
-     1,
-     65536,
-     {{"num_experts", "num_local_experts"}, "num_local_experts"}},
-    {&ModelConfig::top_k,
-     Presence::required,
-     1,
-     65536,
-     {{"num_experts_per_tok", "top_k"}, "num_experts_per_tok"}},
+    {&ModelConfig::experts, Presence::required, 1, 65536, {{"num_experts", "num_local_experts"}}},
+    {&ModelConfig::top_k, Presence::required, 1, 65536, {{"num_experts_per_tok", "top_k"}}},
     {&ModelConfig::expert_hidden,
      Presence::required,
      1,
      largest_width,
-     {{"moe_intermediate_size", "intermediate_size"}, "intermediate_size"}},
+     {{"moe_intermediate_size", "intermediate_size"}}},
     {&ModelConfig::shared_expert_hidden,
      Presence::optional,
      0,
@@ -120,8 +114,10 @@ inline constexpr RealField real_fields[] = {
     {&ModelConfig::balance_loss,
      0,
      largest_coefficient,
-     {{"aux_loss_alpha", "router_aux_loss_coef", "load_balance_loss_coef"},
-      "router_aux_loss_coef"}},
+     {
+         {"aux_loss_alpha", "router_aux_loss_coef", "load_balance_loss_coef"},
+     }},
+    {&ModelConfig::router_bias_rate, 0, 1, {{"router_bias_update_rate"}}},
     {&ModelConfig::z_loss, 0, largest_coefficient, {{"router_z_loss_coef"}}},
     {&ModelConfig::hidden_dropout, 0, 1, {{"hidden_dropout_prob"}}},
     {&ModelConfig::attention_dropout,
@@ -134,10 +130,28 @@ inline constexpr RealField real_fields[] = {
 
 inline constexpr FlagField flag_fields[] = {
     {&ModelConfig::attention_bias, {{"attention_bias"}}},
+    {&ModelConfig::query_key_value_bias, {{"qkv_bias"}}},
+    {&ModelConfig::head_norm, {{"qk_norm"}}},
+    {&ModelConfig::gated_shared_expert, {{"gated_shared_expert"}}},
     {&ModelConfig::tied_embeddings, {{"tie_word_embeddings"}, "tie_word_embeddings"}},
     {&ModelConfig::gated_experts, {{"gated_experts"}}},
     {&ModelConfig::normalize_top_k, {{"norm_topk_prob"}}},
+    {&ModelConfig::router_bias, {{"router_bias"}}},
     {&ModelConfig::balance_per_sequence, {{"seq_aux"}}},
+};
+
+struct RopeField {
+  double RopeScaling::*value;
+  FieldNames names;
+};
+inline constexpr RopeField rope_fields[] = {
+    {&RopeScaling::factor, {{"factor"}}},
+    {&RopeScaling::original_positions, {{"original_max_position_embeddings"}}},
+    {&RopeScaling::slow_factor, {{"low_freq_factor"}}},
+    {&RopeScaling::fast_factor, {{"high_freq_factor"}}},
+    {&RopeScaling::slow_turns, {{"beta_slow"}}},
+    {&RopeScaling::fast_turns, {{"beta_fast"}}},
+    {&RopeScaling::magnitude, {{"attention_factor"}}},
 };
 
 // The epsilon's name says which norm it is.
@@ -147,10 +161,5 @@ constexpr double least_epsilon = 1e-30;  // 0 divides by zero at a row of zeros
 constexpr double largest_epsilon = 1;
 
 constexpr int64_t largest_config_bytes = 16 << 20;
-
-void check_model_type(const std::string& model_type, const std::string& where);
-
-// What a field is where the file does not give it.
-ModelConfig default_config(std::string_view model_type);
 
 }  // namespace tandem

@@ -19,26 +19,36 @@ std::string_view activation_name(ExpertActivation activation) {
   return "gelu_new";
 }
 
-// Into a Mixtral file go transformers' own fields; ours only where they change something.
+// Into a family's file go transformers' own fields; others only where they change something.
 template <class Field>
 void write_field(const Field& field, const ModelConfig& config, const ModelConfig& defaults,
                  nlohmann::ordered_json& out) {
-  const bool ours = config.model_type == "mixtral" && field.names.mixtral.empty();
-  if (ours && config.*field.value == defaults.*field.value) return;
+  const bool usual = !family_of(config.model_type).name_of(field.names).empty();
+  if (!usual && config.*field.value == defaults.*field.value) return;
   out[std::string(field.names.in(config.model_type))] = config.*field.value;
+}
+
+nlohmann::ordered_json rope_json(const RopeScaling& scaling) {
+  constexpr std::string_view names[] = {"default", "linear", "llama3", "yarn"};
+  const RopeScaling defaults;
+  nlohmann::ordered_json out{{"rope_type", names[static_cast<size_t>(scaling.kind)]}};
+  for (const RopeField& field : rope_fields)
+    if (scaling.*field.value != defaults.*field.value)
+      out[std::string(field.names.accepted[0])] = scaling.*field.value;
+  return out;
 }
 
 }  // namespace
 
 std::string config_json(const ModelConfig& config) {
-  const bool mixtral = config.model_type == "mixtral";
-  const ModelConfig defaults = default_config(config.model_type);
+  const Family& family = family_of(config.model_type);
+  const ModelConfig defaults = default_config(family);
   nlohmann::ordered_json out;
-  out["architectures"] = {mixtral ? "MixtralForCausalLM" : "TandemMoeForCausalLM"};
+  out["architectures"] = {family.architecture};
   out["model_type"] = config.model_type;
   for (const IntegerField& field : integer_fields) write_field(field, config, defaults, out);
   out["hidden_act"] = activation_name(config.activation);
-  if (!mixtral) {
+  if (family.ours()) {
     out["norm_type"] = config.norm == NormType::rms ? "rms" : "layer";
     out["position_embedding_type"] =
         config.positions == PositionType::rotary ? "rotary" : "learned";
@@ -48,7 +58,9 @@ std::string config_json(const ModelConfig& config) {
   for (const FlagField& field : flag_fields) write_field(field, config, defaults, out);
   out["eos_token_id"] = nullptr;
   if (config.eos_token >= 0) out["eos_token_id"] = config.eos_token;
-  if (mixtral) out["sliding_window"] = nullptr;
+  if (!family.ours()) out["sliding_window"] = nullptr;
+  if (config.rope_scaling.kind != RopeScaling::Kind::none)
+    out["rope_scaling"] = rope_json(config.rope_scaling);
   return out.dump(2) + "\n";
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "tandem/base/error.h"
+#include "tandem/model/family.h"
 
 namespace tandem {
 
@@ -11,11 +12,12 @@ namespace {
 
 using Kind = ParameterKind;
 
-// Collects the inventory of one model. Names are those of Mixtral in transformers, with names of
-// ours for what Mixtral lacks.
+// Collects the inventory of one model. Names are those of its family in transformers, with names
+// of ours for what that lacks.
 class Inventory {
  public:
-  explicit Inventory(const ModelConfig& config) : config_(config) {}
+  explicit Inventory(const ModelConfig& config)
+      : config_(config), family_(family_of(config.model_type)) {}
 
   std::vector<Parameter> collect() {
     const int64_t hidden = config_.hidden_size;
@@ -44,9 +46,9 @@ class Inventory {
   }
 
   void add_projection(Kind weight, Kind bias, int32_t layer, const std::string& name, int64_t rows,
-                      int64_t cols) {
+                      int64_t cols, bool biased) {
     add({weight, layer}, name + ".weight", rows, cols);
-    if (config_.attention_bias) add({bias, layer}, name + ".bias", 1, rows);
+    if (biased) add({bias, layer}, name + ".bias", 1, rows);
   }
 
   void add_layer(int32_t layer) {
@@ -59,15 +61,22 @@ class Inventory {
     } else {
       const int64_t query_rows = config_.heads * config_.head_dim;
       const int64_t kv_rows = config_.kv_heads * config_.head_dim;
-      add_projection(Kind::query, Kind::query_bias, layer, attention + "q_proj", query_rows,
-                     hidden);
-      add_projection(Kind::key, Kind::key_bias, layer, attention + "k_proj", kv_rows, hidden);
-      add_projection(Kind::value, Kind::value_bias, layer, attention + "v_proj", kv_rows, hidden);
+      const bool biased = config_.biased_projections();
+      add_projection(Kind::query, Kind::query_bias, layer, attention + "q_proj", query_rows, hidden,
+                     biased);
+      add_projection(Kind::key, Kind::key_bias, layer, attention + "k_proj", kv_rows, hidden,
+                     biased);
+      add_projection(Kind::value, Kind::value_bias, layer, attention + "v_proj", kv_rows, hidden,
+                     biased);
+    }
+    if (config_.head_norm) {
+      add({Kind::query_norm, layer}, attention + "q_norm.weight", 1, config_.head_dim);
+      add({Kind::key_norm, layer}, attention + "k_norm.weight", 1, config_.head_dim);
     }
     add_projection(Kind::attention_output, Kind::attention_output_bias, layer, attention + "o_proj",
-                   hidden, config_.heads * config_.output_dim());
+                   hidden, config_.heads * config_.output_dim(), config_.attention_bias);
     add_norm(Kind::expert_norm, Kind::expert_norm_bias, layer, prefix + "post_attention_layernorm");
-    add_experts(layer, prefix + "block_sparse_moe.");
+    add_experts(layer, fmt::format("{}{}", prefix, family_.mixture));
   }
 
   // Names as in DeepSeek-V2 and V3.
@@ -92,16 +101,21 @@ class Inventory {
     const int64_t hidden = config_.hidden_size;
     const int64_t inner = config_.expert_hidden;
     const int64_t shared = config_.shared_expert_hidden;
-    add({Kind::router, layer}, prefix + "gate.weight", config_.experts, hidden);
-    // As in Mixtral: w1 is the gate, w3 up, w2 down. Where there is no gate, w1 is up.
-    const char* up_name = config_.gated_experts ? "w3" : "w1";
+    add({Kind::router, layer}, family_.dense ? "" : prefix + "gate.weight", config_.experts,
+        hidden);
+    if (config_.router_bias)  // as DeepSeek-V3 calls it
+      add({Kind::router_bias, layer}, prefix + "gate.e_score_correction_bias", 1, config_.experts);
+    // Where there is no gate, its name is that of the matrix beside it.
+    const std::string_view up_name = config_.gated_experts ? family_.up : family_.gate;
     for (int32_t e = 0; e < config_.experts; ++e) {
-      const std::string expert = fmt::format("{}experts.{}.", prefix, e);
-      if (config_.gated_experts) {
-        add({Kind::expert_gate, layer, e}, expert + "w1.weight", inner, hidden);
-      }
-      add({Kind::expert_up, layer, e}, fmt::format("{}{}.weight", expert, up_name), inner, hidden);
-      add({Kind::expert_down, layer, e}, expert + "w2.weight", hidden, inner);
+      const std::string expert = family_.dense ? prefix : fmt::format("{}experts.{}.", prefix, e);
+      const auto name = [&](std::string_view matrix) {
+        return fmt::format("{}{}.weight", expert, matrix);
+      };
+      if (config_.gated_experts)
+        add({Kind::expert_gate, layer, e}, name(family_.gate), inner, hidden);
+      add({Kind::expert_up, layer, e}, name(up_name), inner, hidden);
+      add({Kind::expert_down, layer, e}, name(family_.down), hidden, inner);
     }
     if (shared == 0) return;
     if (config_.gated_experts) {
@@ -109,9 +123,12 @@ class Inventory {
     }
     add({Kind::shared_up, layer}, prefix + "shared_expert.up_proj.weight", shared, hidden);
     add({Kind::shared_down, layer}, prefix + "shared_expert.down_proj.weight", hidden, shared);
+    if (config_.gated_shared_expert)
+      add({Kind::shared_router, layer}, prefix + "shared_expert_gate.weight", 1, hidden);
   }
 
   const ModelConfig& config_;
+  const Family& family_;
   std::vector<Parameter> parameters_;
 };
 
@@ -126,9 +143,12 @@ bool Parameter::is_vector() const {
     case Kind::query_bias:
     case Kind::key_bias:
     case Kind::value_bias:
+    case Kind::query_norm:
+    case Kind::key_norm:
     case Kind::attention_output_bias:
     case Kind::expert_norm:
     case Kind::expert_norm_bias:
+    case Kind::router_bias:
     case Kind::final_norm:
     case Kind::final_norm_bias:
       return true;
@@ -162,12 +182,15 @@ int64_t parameter_count(const ModelConfig& c) {
     layer += latent * static_cast<double>(c.heads * (c.unrotated_dim + c.value_dim));
   } else {
     layer += hidden * (query_rows + 2 * kv_rows);
-    if (c.attention_bias) layer += query_rows + 2 * kv_rows + hidden;
+    if (c.biased_projections()) layer += query_rows + 2 * kv_rows;
+    if (c.attention_bias) layer += hidden;
+    if (c.head_norm) layer += 2 * static_cast<double>(c.head_dim);
   }
-  layer += hidden * static_cast<double>(c.experts);
+  layer += (hidden + (c.router_bias ? 1 : 0)) * static_cast<double>(c.experts);
   layer += expert_matrices * hidden * static_cast<double>(c.experts) *
            static_cast<double>(c.expert_hidden);
   layer += expert_matrices * hidden * static_cast<double>(c.shared_expert_hidden);
+  if (c.gates_shared_expert()) layer += hidden;
 
   double total = vocabulary + static_cast<double>(c.layers) * layer + norm;
   if (!c.tied_embeddings) total += vocabulary;

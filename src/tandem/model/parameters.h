@@ -26,17 +26,21 @@ enum class ParameterKind : uint8_t {
   key_bias,
   value,
   value_bias,
+  query_norm,  // [1, d], where heads are normed
+  key_norm,
   attention_output,  // [H, heads * output_dim]
   attention_output_bias,
   expert_norm,  // [1, H]
   expert_norm_bias,
   router,       // [experts, H]
+  router_bias,  // [1, experts], where the choice of experts has one
   expert_gate,  // [F, H], gated experts alone
   expert_up,    // [F, H]
   expert_down,  // [H, F]
   shared_gate,
   shared_up,
   shared_down,
+  shared_router,  // [1, H], where the shared expert's result is weighted
   final_norm,
   final_norm_bias,
   head,  // [vocab, H]; absent where embeddings are tied
@@ -51,7 +55,7 @@ struct ParameterId {
 
 struct Parameter {
   ParameterId id;
-  std::string name;
+  std::string name;  // in a checkpoint; empty: none has it, and it is zero (a dense model's router)
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t elements() const { return rows * cols; }

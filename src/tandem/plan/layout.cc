@@ -13,11 +13,13 @@ Interval kv_heads_of(const ModelConfig& model, const Interval& heads) {
 
 namespace {
 
-// Collects one rank's regions; what is not in the model (a bias, say) is skipped.
+// Collects one rank's regions; what is not in the model (a bias, say) is skipped. All layers, and
+// all experts of one, have the same shapes, so that a layer tells those of all.
 class Collector {
  public:
-  explicit Collector(const ModelConfig& model) {
-    for (const Parameter& p : parameters(model)) shapes_[p.id] = {p.rows, p.cols};
+  explicit Collector(ModelConfig model) {
+    model.layers = 1;
+    for (const Parameter& p : parameters(model)) shapes_[p.id.kind] = {p.rows, p.cols};
   }
 
   void whole(ParameterKind kind, int64_t layer = -1) {
@@ -29,20 +31,24 @@ class Collector {
   void cols(ParameterKind kind, int64_t layer, Interval cols, int expert = -1) {
     add({kind, static_cast<int32_t>(layer), expert}, {0, max}, cols);
   }
-  std::vector<Region> take() { return {regions_.begin(), regions_.end()}; }
+  std::vector<Region> take() {
+    std::ranges::sort(regions_);
+    regions_.erase(std::unique(regions_.begin(), regions_.end()), regions_.end());
+    return std::move(regions_);
+  }
 
  private:
   static constexpr int64_t max = int64_t{1} << 60;
   void add(const ParameterId& id, Interval rows, Interval cols) {
-    const auto shape = shapes_.find(id);
+    const auto shape = shapes_.find(id.kind);
     if (shape == shapes_.end()) return;
     const auto [all_rows, all_cols] = shape->second;
     const Region region{id, overlap(rows, {0, all_rows}), overlap(cols, {0, all_cols})};
-    if (region.elements() > 0) regions_.insert(region);
+    if (region.elements() > 0) regions_.push_back(region);
   }
 
-  std::map<ParameterId, std::pair<int64_t, int64_t>> shapes_;
-  std::set<Region> regions_;
+  std::map<ParameterKind, std::pair<int64_t, int64_t>> shapes_;
+  std::vector<Region> regions_;
 };
 
 using enum ParameterKind;
@@ -57,7 +63,8 @@ void collect_attention(Collector& out, const Stage& stage, const ModelConfig& mo
   const Interval q_features = features(heads, model.head_dim);
   const Interval kv_features = features(kv, model.key_dim());
   for (const auto kind : {attention_norm, attention_norm_bias, attention_output_bias, expert_norm,
-                          expert_norm_bias, router, query_latent, query_latent_norm, latent_norm})
+                          expert_norm_bias, router, router_bias, query_norm, key_norm,
+                          shared_router, query_latent, query_latent_norm, latent_norm})
     out.whole(kind, layer);
   out.rows(latent_up, layer, features(heads, model.unrotated_dim + model.value_dim));
   out.rows(query, layer, q_features);
@@ -125,28 +132,36 @@ std::vector<Region> holdings(const Plan& plan, const ModelConfig& model, int ran
   return out.take();
 }
 
-std::vector<Shard> shards(const Plan& plan, const ModelConfig& model) {
-  std::map<ParameterId, std::vector<std::pair<Region, int>>> held;
-  for (int rank = 0; rank < plan.ranks(); ++rank)
-    for (const Region& region : holdings(plan, model, rank))
-      held[region.id].emplace_back(region, rank);
+std::vector<Shard> cut(const std::vector<std::vector<Region>>& held) {
+  std::map<ParameterId, std::vector<std::pair<Region, int>>> by_parameter;
+  for (int holder = 0; holder < std::ssize(held); ++holder)
+    for (const Region& region : held[holder]) by_parameter[region.id].emplace_back(region, holder);
   std::vector<Shard> result;
-  for (const auto& [id, regions] : held) {
+  for (const auto& [id, regions] : by_parameter) {
     std::set<int64_t> row_borders, col_borders;
-    for (const auto& [region, rank] : regions) {
+    for (const auto& [region, holder] : regions) {
       row_borders.insert({region.rows.begin, region.rows.end});
       col_borders.insert({region.cols.begin, region.cols.end});
     }
     for (auto row = row_borders.begin(); std::next(row) != row_borders.end(); ++row)
       for (auto col = col_borders.begin(); std::next(col) != col_borders.end(); ++col) {
         Shard shard{{id, {*row, *std::next(row)}, {*col, *std::next(col)}}, {}};
-        for (const auto& [region, rank] : regions)
-          if (region.rows.contains(shard.region.rows) && region.cols.contains(shard.region.cols))
-            shard.holders.push_back(rank);
+        for (const auto& [region, holder] : regions)
+          if (region.contains(shard.region)) shard.holders.push_back(holder);
         if (!shard.holders.empty()) result.push_back(std::move(shard));
       }
   }
   return result;
+}
+
+std::vector<std::vector<Region>> all_holdings(const Plan& plan, const ModelConfig& model) {
+  std::vector<std::vector<Region>> held;
+  for (int rank = 0; rank < plan.ranks(); ++rank) held.push_back(holdings(plan, model, rank));
+  return held;
+}
+
+std::vector<Shard> shards(const Plan& plan, const ModelConfig& model) {
+  return cut(all_holdings(plan, model));
 }
 
 Region shard_piece(const Shard& shard, int index) {

@@ -128,6 +128,18 @@ void validate_ranks(const Plan& plan) {
 
 }  // namespace
 
+int64_t slots_of_home(const Plan& plan, int64_t slots) {
+  const int64_t places = int64_t{plan.copies} * plan.homes();
+  return (slots + places - 1) / places;
+}
+
+int64_t slots_of_rank(const Plan& plan, int64_t slots) {
+  // A batch shard of a stage with fewer shards than homes holds the slots of several homes.
+  int fewest = plan.homes();
+  for (const Stage& stage : plan.stages) fewest = std::min(fewest, stage.attention.batch_shards);
+  return slots_of_home(plan, slots) * ((plan.homes() + fewest - 1) / fewest);
+}
+
 AttentionPlace place_of(const AttentionGrid& grid, int index) {
   const int shard = index / grid.groups();
   return {.batch = shard / grid.sequence_shards,

@@ -72,6 +72,20 @@ inline int home_shard(int home, int homes, const Stage& stage) {
   return home * stage.attention.batch_shards / homes;
 }
 
+// Where the sequence of a slot lives, as long as it lives.
+struct SlotPlace {
+  int copy = 0, home = 0;
+};
+inline SlotPlace place_of_slot(const Plan& plan, int slot) {
+  const int place = slot % (plan.copies * plan.homes());
+  return {place / plan.homes(), place % plan.homes()};
+}
+
+// How many of so many slots are at each home of each copy, at most.
+int64_t slots_of_home(const Plan& plan, int64_t slots);
+// How many of them a rank has room for.
+int64_t slots_of_rank(const Plan& plan, int64_t slots);
+
 // Where a rank stands in the attention grid of a stage.
 struct AttentionPlace {
   int batch = 0, sequence = 0, group = 0;

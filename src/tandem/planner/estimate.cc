@@ -5,6 +5,7 @@
 
 #include "tandem/cost/operation_cost.h"
 #include "tandem/plan/layout.h"
+#include "tandem/planner/exchange_time.h"
 
 namespace tandem {
 namespace {
@@ -12,8 +13,9 @@ namespace {
 // A micro-batch in one layer, on one rank.
 struct LayerWork {
   Cost cost;
-  double weight_bytes = 0;  // held, of a layer
-  double operations = 0;    // for their overheads
+  double weight_bytes = 0;      // held, of a layer
+  double activation_bytes = 0;  // held until the next layer, in training until the backward pass
+  double operations = 0;        // for their overheads
 };
 
 class Estimator {
@@ -29,13 +31,17 @@ class Estimator {
         weight_bytes_(static_cast<double>(size_of(dtype))),
         passes_(work.kind == WorkKind::train ? 3 : 1),
         ranks_per_copy_(plan.ranks_per_copy()) {
-    const double per_copy = static_cast<double>(work.sequences) / plan.copies / work.groups;
+    const double per_copy = static_cast<double>(work.slots()) / plan.copies / work.groups;
     const double homes = plan.homes();
     micro_batches_ =
         std::clamp(std::floor(per_copy / homes), 1.0, static_cast<double>(plan.micro_batches));
     sequences_ = per_copy / micro_batches_;
-    rows_ =
-        sequences_ * (work.kind == WorkKind::decode ? 1 : static_cast<double>(work.context_tokens));
+    const double tokens = static_cast<double>(work.tokens());
+    rows_ = tokens / plan.copies / work.groups / micro_batches_;
+    least_rows_ =
+        work.decodes() ? sequences_ : sequences_ * static_cast<double>(work.shortest_context());
+    seen_ = work.attended_tokens() / tokens;
+    cached_ = work.cached_tokens() / tokens;
   }
 
   // Copies that sit on different devices wait for the slowest; alike ones are told by the first.
@@ -92,39 +98,51 @@ class Estimator {
     const double output_width =
         whole_output ? static_cast<double>(model_.heads * model_.output_dim()) : width;
     const double output_rows = whole_output ? owned : computed;
-    const double seen = work_.kind == WorkKind::decode
-                            ? static_cast<double>(work_.context_tokens)
-                            : static_cast<double>(work_.context_tokens) / 2;
     const double router = hidden * static_cast<double>(model_.experts);
     LayerWork w;
     w.weight_bytes = weight_bytes_ * (projections + hidden * output_width) + bytes_ * router;
-    w.cost.flops = 2 * computed * projections + 2 * computed * score_width * seen +
+    w.cost.flops = 2 * computed * projections + 2 * computed * score_width * seen_ +
                    2 * output_rows * hidden * output_width + 2 * owned * router;
-    w.cost.bytes = w.weight_bytes;
-    if (work_.kind == WorkKind::decode)
-      w.cost.bytes += bytes_ * computed * cache_width(heads) * seen;
+    w.cost.bytes = w.weight_bytes + bytes_ * computed * cache_width(heads) * cached_;
     if (model_.shared_expert_hidden > 0) {
       const double shared = matrices() * hidden * static_cast<double>(model_.shared_expert_hidden);
       w.weight_bytes += weight_bytes_ * shared;
       w.cost.flops += 2 * owned * shared;
       w.cost.bytes += weight_bytes_ * shared;
     }
+    // The residual stream before, between and behind, in f32, the normed rows, and what comes back
+    // from each of a token's experts; what attention computes on.
+    const double answers = static_cast<double>(model_.top_k) *
+                           (stage.exchange == Exchange::replicated ? 1.0 / grid.groups() : 1);
+    w.activation_bytes = owned * hidden * (3 * 4 + bytes_ * (1 + answers)) +
+                         bytes_ * computed * (hidden + score_width + cache_width(heads));
+    if (whole_output && grid.groups() > 1) w.activation_bytes += bytes_ * owned * output_width;
     w.operations = 14;
     return w;
   }
 
   double matrices() const { return model_.gated_experts ? 3 : 2; }
 
+  // Of the experts, how many so many rows need.
+  double hit_share(double rows) const {
+    return 1 - std::pow(1 - 1 / static_cast<double>(model_.experts),
+                        rows * static_cast<double>(model_.top_k));
+  }
+
   // `held` experts (or shares of some) of a rank; `share` of all pairs come to it.
   LayerWork expert_work(double held, double share) const {
     const double elements = matrices() * static_cast<double>(model_.hidden_size) *
                             static_cast<double>(model_.expert_hidden);
     const double pairs = rows_ * static_cast<double>(model_.top_k);
-    const double hit = 1 - std::pow(1 - 1 / static_cast<double>(model_.experts), pairs);
     LayerWork w;
     w.weight_bytes = weight_bytes_ * held * elements;
     w.cost.flops = 2 * pairs * share * elements;
-    w.cost.bytes = w.weight_bytes * hit;
+    w.cost.bytes = w.weight_bytes * hit_share(rows_);
+    // Rows that come and go; in training what is between the matrices too.
+    w.activation_bytes = 2 * bytes_ * pairs * share * static_cast<double>(model_.hidden_size);
+    if (work_.kind == WorkKind::train)
+      w.activation_bytes +=
+          (matrices() - 1) * bytes_ * pairs * share * static_cast<double>(model_.expert_hidden);
     w.operations = 2;
     return w;
   }
@@ -170,39 +188,11 @@ class Estimator {
     return weight_bytes + 4 * elements + (dtype_ == DType::f32 ? 8 : 12) * elements / holders;
   }
 
-  // Seconds of an exchange between the groups of a stage, one way: what leaves a node at its links,
-  // the slowest of the nodes that the stage is on.
-  double exchange_seconds(const Stage& stage, double rows, double copies_a_row) const {
-    double slowest = 0;
-    int last = -1;
-    for (const int rank : stage.attention.ranks) {
-      const int node = cluster_.node_of(copy_ * ranks_per_copy_ + rank);
-      if (node == last) continue;
-      last = node;
-      slowest = std::max(slowest, exchange_seconds(stage, cluster_.nodes[static_cast<size_t>(node)],
-                                                   rows, copies_a_row));
-      if (cluster_.types.size() == 1) break;
-    }
-    return slowest;
-  }
-
-  double exchange_seconds(const Stage& stage, const Node& node, double rows,
-                          double copies_a_row) const {
-    const double ranks = static_cast<double>(stage.attention.ranks.size());
-    const double per_node = static_cast<double>(node.devices.size());
-    const double away = cluster_.nodes.size() > 1 ? 1 - per_node / cluster_.devices() : 0;
-    const double bytes = rows * copies_a_row * static_cast<double>(model_.hidden_size) * bytes_;
-    double slowest =
-        node.inside.bytes_per_second > 0
-            ? bytes / ranks / node.inside.bytes_per_second + node.inside.latency_seconds
-            : 0;
-    if (away > 0) {
-      const double nodes = std::max(1.0, ranks / per_node);
-      const double nics = node.nic_per_device ? per_node : 1;
-      slowest = std::max(slowest, bytes * away / nodes / (nics * node.nic.bytes_per_second) +
-                                      node.nic.latency_seconds);
-    }
-    return slowest;
+  // Of the micro-batches that are in a stage at once; training keeps all.
+  double kept_bytes(const LayerWork& w, double layers) const {
+    if (work_.kind == WorkKind::train) return micro_batches_ * layers * w.activation_bytes;
+    const double stages = static_cast<double>(plan_.stages.size());
+    return std::max(1.0, micro_batches_ / stages) * w.activation_bytes;
   }
 
   // All micro-batches through the layers of a stage.
@@ -224,11 +214,11 @@ class Estimator {
       const double cached = work_.kind == WorkKind::train
                                 ? 0
                                 : micro_batches_ * sequences_ / grid.batch_shards *
-                                      static_cast<double>(work_.context_tokens) * bytes_ *
+                                      static_cast<double>(work_.longest_context()) * bytes_ *
                                       cache_width(heads);
       const double same = grid.batch_shards * grid.sequence_shards * plan_.copies;
       own_memory[static_cast<size_t>(rank)] +=
-          layers * (state_bytes(w.weight_bytes, same) + cached);
+          layers * (state_bytes(w.weight_bytes, same) + cached) + kept_bytes(w, layers);
     }
     const ExpertPlacement& placement = stage.placement(stage.layers.begin);
     std::vector<double> held(own_memory.size()), share(own_memory.size());
@@ -246,12 +236,15 @@ class Estimator {
       if (held[rank] == 0) continue;
       const LayerWork w = expert_work(held[rank], share[rank]);
       experts = std::max(experts, seconds(static_cast<int>(rank), w));
-      // The mean over ranks, a little less: routing is drawn, and some rank has as much.
+      // The mean over ranks, a little less: routing is drawn, and some rank has as much. Of the
+      // weights, what a micro-batch with the fewest rows reads.
       const LayerWork even = expert_work(held[rank], 1 / expert_ranks);
       constexpr double certain = 0.9;
       own_cost[rank].flops += passes_ * layers * certain * even.cost.flops;
-      own_cost[rank].bytes += passes_ * layers * certain * even.cost.bytes;
-      own_memory[rank] += layers * state_bytes(w.weight_bytes, plan_.copies);
+      own_cost[rank].bytes +=
+          passes_ * layers * certain * even.weight_bytes * hit_share(least_rows_);
+      own_memory[rank] +=
+          layers * state_bytes(w.weight_bytes, plan_.copies) + kept_bytes(even, layers);
     }
     for (size_t rank = 0; rank < own_memory.size(); ++rank) {
       const DeviceType& type = type_of(static_cast<int>(rank));
@@ -284,20 +277,23 @@ class Estimator {
     for (const auto& replicas : stage.placement(stage.layers.begin))
       for (const ExpertReplica& replica : replicas)
         shared = shared || std::ranges::count(grid.ranks, replica.ranks[0]) > 0;
+    const ExchangeTimes exchanges(cluster_, copy_ * ranks_per_copy_);
+    const double row_bytes = rows_ * static_cast<double>(model_.hidden_size) * bytes_;
     double exchange = 0, gather = 0;
     if (stage.exchange == Exchange::replicated) {
-      gather = grid.groups() > 1 ? 4 * exchange_seconds(stage, rows_, grid.groups() - 1) : 0;
+      gather = 4 * exchanges.collective_seconds(stage, row_bytes);  // two sums: scattered, gathered
     } else {
-      if (ranks_per_copy_ > 1) exchange = exchange_seconds(stage, rows_, top_k);
-      if (grid.groups() > 1) {
-        const double parts = stage.exchange == Exchange::sums ? grid.groups() : 1;
-        gather = exchange_seconds(stage, rows_, grid.groups() - 1) +
-                 exchange_seconds(stage, rows_, parts);
-      }
+      if (ranks_per_copy_ > 1) exchange = exchanges.all_to_all_seconds(stage, top_k * row_bytes);
+      if (grid.groups() > 1)
+        gather =
+            exchanges.collective_seconds(stage, row_bytes) +
+            (stage.exchange == Exchange::sums ? exchanges.collective_seconds(stage, row_bytes)
+                                              : exchanges.all_to_all_seconds(stage, row_bytes));
     }
     const double busy = shared ? attention + experts : std::max(attention, experts);
     const double alone = attention + experts + 2 * exchange + gather;
-    return std::max(busy, alone / micro_batches_);
+    const double links = (shared ? 2 : 1) * exchange + gather;  // of the busier direction
+    return std::max({busy, links, alone / micro_batches_});
   }
 
   const ModelConfig& model_;
@@ -309,6 +305,8 @@ class Estimator {
   double passes_;
   int copy_ = 0, ranks_per_copy_;
   double micro_batches_ = 1, sequences_ = 1, rows_ = 1;  // of a micro-batch, in a copy
+  double least_rows_ = 1;         // that every micro-batch has, however they are dealt out
+  double seen_ = 0, cached_ = 0;  // keys that a row attends to; of them, read from a cache for it
   Estimate result_;
 };
 

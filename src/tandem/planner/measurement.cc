@@ -13,7 +13,7 @@ namespace {
 
 struct Timing {
   Cost cost;
-  double seconds = 0;  // median
+  double seconds = 0;  // mean
   double weight = 0;   // all its spans together
 };
 
@@ -56,6 +56,17 @@ OperationSpeed fit(const std::vector<Timing>& samples) {
   return best;
 }
 
+void scale_to_sum(const std::vector<Timing>& samples, OperationSpeed& speed) {
+  double measured = 0, predicted = 0;
+  for (const Timing& s : samples) {
+    measured += s.weight;
+    predicted += s.weight * roofline_seconds(speed, s.cost) / s.seconds;
+  }
+  speed.flops_per_second *= predicted / measured;
+  speed.bytes_per_second *= predicted / measured;
+  speed.overhead_seconds *= measured / predicted;
+}
+
 Task<> play_ping_pong(Endpoint& own, int peer, bool begins, int rounds) {
   const Tag tag{};
   if (begins) own.send(peer, tag, {});
@@ -85,9 +96,13 @@ Measurement measure(ParameterStore& store, const Plan& plan, const Workload& wor
     runner.step(i);
     seconds.push_back(now() - begin);
   }
-  return {.step_seconds = median(std::move(seconds)),
-          .spans = engine.spans(),
-          .routing = engine.routing()};
+  return {.seconds = std::move(seconds), .spans = engine.spans(), .routing = engine.routing()};
+}
+
+void Measurement::add(Measurement again) {
+  if (routing.empty()) routing = std::move(again.routing);
+  seconds.insert(seconds.end(), again.seconds.begin(), again.seconds.end());
+  for (RankSpans& rank : again.spans) spans.push_back(std::move(rank));
 }
 
 std::map<std::string, OperationSpeed, std::less<>> fit_operations(
@@ -103,15 +118,15 @@ std::map<std::string, OperationSpeed, std::less<>> fit_operations(
   for (auto& [name, sizes] : measured) {
     std::vector<Timing> samples;
     for (auto& [size, seconds] : sizes) {
-      const double middle = median(seconds);
+      const double mean = middle_mean(seconds);
       samples.push_back(
-          {{size.first, size.second}, middle, middle * static_cast<double>(seconds.size())});
+          {{size.first, size.second}, mean, mean * static_cast<double>(seconds.size())});
     }
     // The sizes that take most of the time say most.
     constexpr size_t most = 64;
     std::ranges::sort(samples, std::greater(), &Timing::weight);
     if (samples.size() > most) samples.resize(most);
-    speeds[name] = fit(samples);
+    scale_to_sum(samples, speeds[name] = fit(samples));
   }
   return speeds;
 }

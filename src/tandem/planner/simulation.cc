@@ -22,7 +22,8 @@ class Simulation {
               .routing = settings.recorded ? settings.recorded
                                            : make_routing(settings.routing, model, settings.seed),
               .devices = settings.devices,
-              .trainable = work.kind == WorkKind::train};
+              .trainable = work.kind == WorkKind::train,
+              .faults = settings.faults};
           auto made = std::make_unique<SimWorld>(p, store, cluster, world);
           world_ = made.get();
           return made;
@@ -36,9 +37,12 @@ class Simulation {
     const double begin = now();
     for (int i = 0; i < settings_.steps; ++i) {
       engine_.clear_spans();
-      runner.step(i);
+      const double start = now();
+      step(runner, i);
+      result.steps_seconds.push_back(now() - start);
+      if (settings_.between_steps && i + 1 < settings_.steps) settings_.between_steps(engine_);
     }
-    const TimeWindow window{now() - (now() - begin) / settings_.steps, now()};
+    const TimeWindow window{now() - result.steps_seconds.back(), now()};
     result.step_seconds = (now() - begin) / settings_.steps;
     result.spans = engine_.spans();
     result.metrics = compute_metrics(result.spans, window);
@@ -64,10 +68,27 @@ class Simulation {
     positive("context", work_.context_tokens);
     positive("steps", settings_.steps);
     const int64_t most = engine_.model().max_positions;
-    const int64_t needed =
-        work_.context_tokens + (work_.kind == WorkKind::decode ? settings_.steps : 0);
+    if (work_.kind == WorkKind::mixed) {
+      positive("prompts", work_.prompts);
+      positive("chunk", work_.chunk_tokens);
+    }
+    if (work_.kind == WorkKind::train && !work_.context_shape.empty())
+      throw InputError("sequences of a training step are equally long");
+    const int64_t needed = work_.longest_context() + (work_.decodes() ? settings_.steps : 0);
     if (needed > most)
       throw InputError("{} tokens of context: the model has {} positions", needed, most);
+  }
+
+  void step(WorkloadRunner& runner, int number) const {
+    try {
+      runner.step(number);
+    } catch (const WorldError& error) {
+      std::string failed;
+      for (const Fault& fault : settings_.faults)
+        if (fault.fails()) failed += (failed.empty() ? "" : ", ") + fault.text;
+      if (failed.empty()) throw;
+      throw WorldError("step {} stops under {}: {}", number, failed, error.what());
+    }
   }
 
   double now() { return engine_.world().controller().now_seconds(); }

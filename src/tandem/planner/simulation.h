@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -49,7 +50,8 @@ inline int64_t Memory::all() const {
 }
 
 struct Prediction {
-  double step_seconds = 0;   // mean
+  double step_seconds = 0;            // mean
+  std::vector<double> steps_seconds;  // each
   double floor_seconds = 0;  // of the slowest rank, at its device's peaks: no step can be faster
   Metrics metrics;
   Energy energy;                                // of a step
@@ -88,11 +90,13 @@ struct SimulationSettings {
   std::string routing = "uniform";  // make_routing()
   Routing recorded;                 // in its place, if set
   uint64_t seed = 0;
-  std::vector<int> devices;  // of the cluster, by rank; empty: in order
+  std::vector<int> devices;                    // of the cluster, by rank; empty: in order
+  std::function<void(Engine&)> between_steps;  // may do something to the engine; may be empty
+  std::vector<Fault> faults;                   // counted from the start of the first step
 };
 
 // InputError where plan, model, workload and cluster do not fit together, WorldError where ranks
-// wait for each other for ever.
+// wait for each other for ever, or for what a fault has taken away.
 Prediction simulate(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
                     const Workload& work, const SimulationSettings& settings);
 

@@ -10,6 +10,7 @@
 #include "tandem/report/format.h"
 #include "tandem/report/html.h"
 #include "tandem/report/html_text.h"
+#include "tandem/trace/coverage.h"
 
 namespace tandem {
 namespace {
@@ -19,34 +20,6 @@ constexpr int bar_height = 20;   // of the lanes that share the bar, in units of
 constexpr int strip_height = 4;  // of the messages beneath it
 constexpr int gap_height = 2;
 constexpr int whole_height = bar_height + gap_height + strip_height;
-
-// Share of each of `count` equal pieces of the window that the spans of a lane cover; what several
-// spans cover counts once.
-std::vector<double> coverage(const RankSpans& rank, Lane lane, const TimeWindow& window,
-                             int64_t count) {
-  std::vector<std::pair<double, double>> pieces;
-  const double piece_seconds = window.seconds() / static_cast<double>(count);
-  for (const Span& span : rank.spans) {
-    if (span.lane != lane) continue;
-    const double begin = (span.start_seconds - window.begin_seconds) / piece_seconds;
-    const double end = (span.end_seconds - window.begin_seconds) / piece_seconds;
-    pieces.emplace_back(std::max(0.0, begin), std::min(static_cast<double>(count), end));
-  }
-  std::ranges::sort(pieces);
-  std::vector<double> shares(count);
-  double covered_until = 0;
-  for (const auto& [piece_begin, end] : pieces) {
-    double begin = std::max(piece_begin, covered_until);
-    while (begin < end) {
-      const auto i = static_cast<int64_t>(begin);
-      const double until = std::min(end, static_cast<double>(i + 1));
-      shares[i] += until - begin;
-      begin = until;
-    }
-    covered_until = std::max(covered_until, end);
-  }
-  return shares;
-}
 
 double mean(const std::vector<double>& shares) {
   double sum = 0;
@@ -124,8 +97,7 @@ void HtmlReport::timeline(std::string_view title, std::span<const RankSpans> ran
   for (const RankSpans& rank : ranks) {
     LaneShares shares;
     for (size_t lane = 0; lane < lanes.size(); ++lane)
-      shares[lane] = window.seconds() > 0 ? coverage(rank, lanes[lane], window, count)
-                                          : std::vector<double>(count);
+      shares[lane] = lane_coverage(rank.spans, lanes[lane], window, count);
     body_ += rank_row(rank, shares, figures);
   }
   body_ += "<div class=\"axis\"><div class=\"ticks\">";

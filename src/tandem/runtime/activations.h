@@ -34,6 +34,8 @@ struct LayerActivations {
   Tensor logsumexp;    // f32 [compute, heads]
   Tensor head_out;     // [compute, heads * output_dim]; `out` itself but for latent attention
   Tensor head_rows;    // exchange heads: [owned, all heads * d]
+  // where heads are normed: f32 [compute, heads * d], before that
+  Tensor head_queries, head_query_statistics, head_keys, head_key_statistics;
   // latent attention
   Tensor query_latent, query_statistics, query_rows;  // f32, and normed
   Tensor projected_q;                                 // [compute, heads * d], rotated
@@ -53,6 +55,7 @@ struct LayerActivations {
   // Drops what attention_block makes again out of x_before.
   void forget_attention() {
     statistics = rows = q = keys_values = out = logsumexp = head_out = head_rows = {};
+    head_queries = head_query_statistics = head_keys = head_key_statistics = {};
     query_latent = query_statistics = query_rows = projected_q = latent = latent_statistics = {};
   }
 };

@@ -39,10 +39,22 @@ void view_of_rows(Pass& pass) {
   size_t first = 0;
   for (const BatchSequence& sequence : pass.batch.sequences) {
     if (!pass.rows.shard.contains(sequence.rows)) continue;
-    const size_t blocks = (sequence.rows.size() + kv_block_tokens - 1) / kv_block_tokens;
+    const auto blocks = static_cast<size_t>(kv_blocks(sequence.rows.size()));
     add_sequence(sequence, pass.rows, std::span(view.block_rows).subspan(first, blocks), view);
     first += blocks;
   }
+}
+
+// y = x weight^T + bias, and each head of it normed where `norm` is there; `before` and
+// `statistics` are for the backward pass.
+void project_heads(Rank& rank, const Track& on, const Tensor& x, const Tensor& weight,
+                   const Tensor& bias, const Tensor& norm, const Tensor& y, Tensor& before,
+                   Tensor& statistics) {
+  if (x.rows == 0) return;
+  if (!norm) return on.run(Linear{.x = x, .weight = weight, .bias = bias, .y = y});
+  before = linear(on, x, weight, bias, DType::f32);
+  statistics = kept(rank, on, x.rows, 2 * (y.cols / norm.cols), DType::f32);
+  projection_norm(rank, on, before, norm, y, statistics);
 }
 
 // Keys and values of the whole shard: its own rows, and those of the other sequence shards.
@@ -54,7 +66,8 @@ Task<> project_keys_values(Rank& rank, Pass& pass, Track& on, const AttentionPar
     compress(rank, on, w, a, mine);
   } else if (!mine.empty()) {
     const Tensor values = mine.slice_cols(rank.value_columns);
-    on.run(Linear{.x = a.rows, .weight = w.key, .bias = w.key_bias, .y = keys});
+    project_heads(rank, on, a.rows, w.key, w.key_bias, w.key_norm, keys, a.head_keys,
+                  a.head_key_statistics);
     on.run(Linear{.x = a.rows, .weight = w.value, .bias = w.value_bias, .y = values});
   }
   rotate(rank, pass, on, keys, rank.model.key_dim());
@@ -66,7 +79,9 @@ Task<> project_keys_values(Rank& rank, Pass& pass, Track& on, const AttentionPar
 void project_queries(Rank& rank, Pass& pass, Track& on, const AttentionParameters& w,
                      LayerActivations& a) {
   const Tensor from = w.query_latent ? query_latent_rows(rank, on, w, a) : a.rows;
-  a.q = linear(on, from, w.query, w.query_bias, rank.dtype());
+  a.q = on.allocate(from.rows, w.query.rows, rank.dtype());
+  project_heads(rank, on, from, w.query, w.query_bias, w.query_norm, a.q, a.head_queries,
+                a.head_query_statistics);
   rotate(rank, pass, on, a.q, rank.model.head_dim);
   if (!w.latent_up) return;
   a.projected_q = a.q;

@@ -31,10 +31,6 @@ int32_t* used_counts(Rank& rank, const BatchSequence& sequence, int64_t layer_in
   return used;
 }
 
-bool limits(const ModelConfig& model) {
-  return model.expert_capacity > 0 || model.capacity_factor > 0;
-}
-
 }  // namespace
 
 // Walks through the routing of every sequence of the shard by position, so that what is dropped,
@@ -42,7 +38,7 @@ bool limits(const ModelConfig& model) {
 Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   const ModelConfig& model = rank.model;
   const bool balance = rank.keeps && model.balance_loss > 0;
-  if ((!balance && !limits(model)) || pass.rows.shard.empty()) co_return;
+  if ((!balance && !model.counts_capacity()) || pass.rows.shard.empty()) co_return;
   const Tensor mine = a.experts.slice_rows(pass.rows.mine.shifted(-pass.rows.owned.begin));
   const Tag tag = tag_of(on, MessageKind::attention, 5);
   const Tensor all =
@@ -73,7 +69,7 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
     }
     ++group;
   }
-  if (limits(model)) a.served = rank.device.upload(served, a.experts.rows, model.top_k);
+  if (model.counts_capacity()) a.served = rank.device.upload(served, a.experts.rows, model.top_k);
 }
 
 // d loss / d probabilities of a row, for each sequence of the shard: alpha E f_e / (k T) /

@@ -25,6 +25,7 @@ class Writer {
     out.resize(at + values.size());
     if (!values.empty()) std::memcpy(&out[at], values.data(), 4 * values.size());
   }
+  void operator()(const std::string& text) { (*this)(std::span<const char>(text)); }
   // Text takes a word for every four bytes.
   void operator()(std::span<const char> text) {
     (*this)(static_cast<int32_t>(text.size()));
@@ -75,21 +76,24 @@ void describe_work(Archive& a, Work& w) {
 template <class Archive, class Step>
 void describe_step(Archive& a, Step& s) {
   a(s.step), a(s.learning_rate), a(s.beta1), a(s.beta2), a(s.epsilon), a(s.weight_decay);
-  a(s.clip_norm), a(s.groups), a(s.seed), a(s.checkpoint_activations);
+  a(s.clip_norm), a(s.groups), a(s.seed), a(s.checkpoint_activations), a(s.coding);
 }
 
 template <class Archive, class C>
 void describe_command(Archive& a, C& c) {
   a(c.kind), a(c.slots), a(c.tokens_per_slot), a(c.want_logits), a(c.record_routing),
-      describe_step(a, c.training);
-  a(c.released);
+      a(c.forget_spans), describe_step(a, c.training);
+  a(c.released), a(c.ranks), a(c.sources), a(c.piece_state), a(c.first_piece), a(c.end_piece);
+  a(c.plan), a(c.moves_weights);
   for (auto& work : c.sequences) describe_work(a, work);
 }
 
 template <class Archive, class R>
 void describe_report(Archive& a, R& r) {
-  a(r.failed), a(r.slots), a(r.tokens), a(r.loss_sum), a(r.balance_loss), a(r.z_loss);
-  a(r.token_weight), a(r.gradient_norm), a(r.expert_tokens), a(r.routing);
+  a(r.failed), a(r.lost_peer), a(r.cache_bytes), a(r.peak_bytes), a(r.slots), a(r.tokens),
+      a(r.loss_sum), a(r.balance_loss), a(r.z_loss);
+  a(r.token_weight), a(r.gradient_norm), a(r.expert_tokens), a(r.routing), a(r.attention_seconds),
+      a(r.expert_seconds);
 }
 
 }  // namespace
@@ -126,8 +130,10 @@ void from_words(std::span<const int32_t> words, Report& report) {
 void Report::clear() {
   Report fresh;
   fresh.slots.swap(slots), fresh.tokens.swap(tokens), fresh.expert_tokens.swap(expert_tokens);
+  fresh.attention_seconds.swap(attention_seconds), fresh.expert_seconds.swap(expert_seconds);
   *this = std::move(fresh);
   slots.clear(), tokens.clear(), expert_tokens.clear();
+  attention_seconds.clear(), expert_seconds.clear();
 }
 
 }  // namespace tandem

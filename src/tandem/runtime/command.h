@@ -33,8 +33,16 @@ enum class CommandKind : int32_t {
   train,        // sequences, hyper-parameters: forward, backward, optimizer
   evaluate,     // sequences: losses alone
   gradients,    // as train, but leaves the summed gradients where they are
-  stop,
+  // What a rank holds, to and from the controller (hand_over.cc):
+  take_weights,    // `ranks`: theirs follow, region by region; optimizers begin anew
+  take_optimizer,  // every rank's pieces follow
+  give_pieces,     // `ranks` (one): `piece_state` of its pieces `first_piece` .. `end_piece`
+  move,            // the ranks take up `plan` with all they hold (move.cc)
+  restore_cache,   // `ranks` without their K/V: from their `sources`, for `sequences`
 };
+
+// What an optimizer keeps of a piece of a parameter.
+enum class PieceState : int32_t { weight, gradient, first_moment, second_moment, master };
 
 struct TrainingStep {
   int64_t step = 1;  // counts from 1
@@ -44,27 +52,40 @@ struct TrainingStep {
   int32_t groups = 1;
   uint64_t seed = 0;
   int32_t checkpoint_activations = 0;
+  GradientCoding coding = GradientCoding::plain;  // on the way to whoever sums
 };
 
 struct Command {
-  CommandKind kind = CommandKind::stop;
+  CommandKind kind = CommandKind::infer;
   int64_t slots = 0, tokens_per_slot = 0;
   int32_t want_logits = 0;
   int32_t record_routing = 0;
+  int32_t forget_spans = 0;  // those recorded so far
   TrainingStep training;
   std::vector<SequenceWork> sequences;  // ordered by copy, group, micro-batch, home
   std::vector<int32_t> released;
+  std::vector<int32_t> ranks;
+  std::vector<int32_t> sources;  // a rank for each of `ranks`; -1: nobody has its K/V
+  PieceState piece_state = PieceState::weight;
+  int32_t first_piece = 0, end_piece = 0;
+  std::string plan;           // as YAML
+  int32_t moves_weights = 0;  // ranks do not compute with one and the same store
 };
 
 // What a rank answers. Numbers that several ranks hold are reported by one of them alone.
 struct Report {
   int32_t failed = 0;
-  std::string error;  // where failed
+  int32_t lost_peer = 0;  // it failed since a peer is lost
+  std::string error;      // where failed
   // inference: sampled token a slot
   std::vector<int32_t> slots, tokens;
   // training: sums over this rank's tokens
   double loss_sum = 0, balance_loss = 0, z_loss = 0, token_weight = 0;
   double gradient_norm = 0;
+  // memory of its device: the K/V cache, and the most there ever was
+  int64_t cache_bytes = 0, peak_bytes = 0;
+  // seconds of its operations since the last report: of no layer, then by layer of the model
+  std::vector<float> attention_seconds, expert_seconds;
   // tokens routed to each [layer][expert] since the last report, by this rank's tokens
   std::vector<int32_t> expert_tokens;
   // where asked for: layer, slot, position, top_k experts of each of this rank's tokens

@@ -91,7 +91,7 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
     for (int64_t row = 0; row < rows; ++row)
       d.terms[d.offsets[row + 1] - 1] = {
           .row = {static_cast<int32_t>(d.destinations.size()), static_cast<int32_t>(row)},
-          .slot = -1};
+          .slot = model.gates_shared_expert() ? static_cast<int32_t>(model.top_k) : -1};
 
   auto& counts = rank.expert_tokens;
   const int64_t first = (layer - rank.stage().layers.begin) * model.experts;

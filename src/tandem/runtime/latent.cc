@@ -3,21 +3,6 @@
 #include "tandem/runtime/steps.h"
 
 namespace tandem {
-namespace {
-
-Tensor latent_norm(Rank& rank, const Track& on, const Tensor& x, const Tensor& weight,
-                   const Tensor& y, const Tensor& statistics) {
-  if (!x.empty())
-    on.run(Norm{.epsilon = static_cast<float>(rank.model.norm_epsilon),
-                .x = x,
-                .weight = weight,
-                .y = y,
-                .statistics = statistics});
-  return y;
-}
-
-}  // namespace
-
 LatentHeads::LatentHeads(const ModelConfig& m)
     : projected{0, m.unrotated_dim, m.head_dim},
       absorbed{0, m.kv_latent, m.key_dim()},
@@ -37,8 +22,8 @@ Tensor query_latent_rows(Rank& rank, const Track& on, const AttentionParameters&
   a.query_latent = linear(on, a.rows, w.query_latent, {}, DType::f32);
   a.query_statistics = kept(rank, on, a.rows.rows, 2, DType::f32);
   a.query_rows = on.allocate(a.rows.rows, w.query_latent.rows, rank.dtype());
-  return latent_norm(rank, on, a.query_latent, w.query_latent_norm, a.query_rows,
-                     a.query_statistics);
+  projection_norm(rank, on, a.query_latent, w.query_latent_norm, a.query_rows, a.query_statistics);
+  return a.query_rows;
 }
 
 Tensor absorbed_queries(Rank& rank, const Track& on, const AttentionParameters& w,
@@ -64,8 +49,8 @@ void compress(Rank& rank, const Track& on, const AttentionParameters& w, LayerAc
   a.latent = linear(on, a.rows, w.key, {}, DType::f32);
   a.latent_statistics = kept(rank, on, a.rows.rows, 2, DType::f32);
   if (to.empty()) return;
-  latent_norm(rank, on, a.latent.slice_cols(latent), w.latent_norm, to.slice_cols(latent),
-              a.latent_statistics);
+  projection_norm(rank, on, a.latent.slice_cols(latent), w.latent_norm, to.slice_cols(latent),
+                  a.latent_statistics);
   on.run(CopyRows{.from = a.latent.slice_cols(rotated), .to = to.slice_cols(rotated)});
 }
 

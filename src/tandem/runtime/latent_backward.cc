@@ -2,32 +2,13 @@
 #include "tandem/runtime/steps.h"
 
 namespace tandem {
-namespace {
-
-// Gradient (f32) of the rows `x` of a latent norm. What comes is this rank's heads' part of dy, and
-// what is added to dweight therefore too.
-void latent_norm_backward(const Track& on, const Tensor& x, const Tensor& weight,
-                          const Tensor& statistics, const Tensor& dy, const Tensor& dx,
-                          const Tensor& dweight) {
-  on.run(Zero{.x = dx});
-  on.run(NormBackward{.x = x,
-                      .weight = weight,
-                      .statistics = statistics,
-                      .dy = dy,
-                      .dx = dx,
-                      .dweight = dweight,
-                      .weight_rows = {0, x.rows}});
-}
-
-}  // namespace
-
 Tensor query_latent_backward(Rank& rank, const Track& on, const AttentionParameters& w,
                              const AttentionParameters& g, const LayerActivations& a,
                              const Tensor& drows) {
   const Tensor dx = on.allocate(drows.rows, drows.cols, DType::f32);
   if (!drows.empty())
-    latent_norm_backward(on, a.query_latent, w.query_latent_norm, a.query_statistics, drows, dx,
-                         g.query_latent_norm);
+    projection_norm_backward(on, a.query_latent, w.query_latent_norm, a.query_statistics, drows, dx,
+                             g.query_latent_norm);
   return as_type(on, dx, rank.dtype());
 }
 
@@ -60,8 +41,8 @@ Tensor compress_backward(Rank& rank, const Track& on, const AttentionParameters&
   const Interval latent{0, rank.model.kv_latent}, rotated{latent.end, rank.model.key_dim()};
   const Tensor dx = on.allocate(dlatent_rows.rows, dlatent_rows.cols, DType::f32);
   if (dx.empty()) return as_type(on, dx, rank.dtype());
-  latent_norm_backward(on, a.latent.slice_cols(latent), w.latent_norm, a.latent_statistics,
-                       dlatent_rows.slice_cols(latent), dx.slice_cols(latent), g.latent_norm);
+  projection_norm_backward(on, a.latent.slice_cols(latent), w.latent_norm, a.latent_statistics,
+                           dlatent_rows.slice_cols(latent), dx.slice_cols(latent), g.latent_norm);
   on.run(CopyRows{.from = dlatent_rows.slice_cols(rotated), .to = dx.slice_cols(rotated)});
   return as_type(on, dx, rank.dtype());
 }

@@ -2,6 +2,10 @@
 
 namespace tandem {
 
+Track own_track(Rank& rank) {
+  return {rank.device, rank.recorder, rank.role.attention ? Lane::attention : Lane::expert};
+}
+
 Tensor kept(const Rank& rank, const Track& on, int64_t rows, int64_t cols, DType dtype) {
   return rank.keeps ? on.allocate(rows, cols, dtype) : Tensor{};
 }
@@ -26,6 +30,29 @@ Tensor linear(const Track& on, const Tensor& x, const Tensor& weight, const Tens
   Tensor y = on.allocate(x.rows, weight.rows, dtype);
   if (x.rows > 0) on.run(Linear{.x = x, .weight = weight, .bias = bias, .y = y});
   return y;
+}
+
+void projection_norm(const Rank& rank, const Track& on, const Tensor& x, const Tensor& weight,
+                     const Tensor& y, const Tensor& statistics) {
+  if (x.empty()) return;
+  on.run(Norm{.epsilon = static_cast<float>(rank.model.norm_epsilon),
+              .x = x,
+              .weight = weight,
+              .y = y,
+              .statistics = statistics});
+}
+
+void projection_norm_backward(const Track& on, const Tensor& x, const Tensor& weight,
+                              const Tensor& statistics, const Tensor& dy, const Tensor& dx,
+                              const Tensor& dweight) {
+  on.run(Zero{.x = dx});
+  on.run(NormBackward{.x = x,
+                      .weight = weight,
+                      .statistics = statistics,
+                      .dy = dy,
+                      .dx = dx,
+                      .dweight = dweight,
+                      .weight_rows = {0, x.rows}});
 }
 
 Tensor as_type(const Track& on, const Tensor& x, DType dtype) {

@@ -76,7 +76,7 @@ Task<Tensor> loss_backward(Rank& rank, Pass& pass, Track& on) {
   pass.logits = {};
   Tensor addend = on.allocate(dlogits.rows, rank.model.hidden_size, DType::f32);
   on.run(LinearInputGradient{.dy = dlogits, .weight = rank.weights.head, .dx = addend});
-  co_await rank.head_gate->wait(pass.turn);
+  co_await rank.vocabulary_gate->wait(pass.turn);
   on.run(LinearWeightGradient{.dy = dlogits, .x = pass.head_rows, .dweight = rank.gradients.head});
   pass.head_rows = {};
 
@@ -101,7 +101,7 @@ Task<Tensor> loss_backward(Rank& rank, Pass& pass, Track& on) {
                         .dbias = rank.gradients.final_norm_bias,
                         .weight_rows = pass.rows.mine.shifted(-pass.rows.owned.begin)});
   }
-  rank.head_gate->pass();
+  rank.vocabulary_gate->pass();
   co_return dx;
 }
 

@@ -74,4 +74,9 @@ Interval owned_rows(const Stage& stage, const AttentionPlace& place, const Micro
   return batch.shard_rows(stage, place.batch);
 }
 
+bool lives_on(const Plan& plan, const Role& role, const SequenceWork& work) {
+  return role.attention && work.copy == role.copy &&
+         home_shard(work.home, plan.homes(), plan.stages[role.stage]) == role.place.batch;
+}
+
 }  // namespace tandem

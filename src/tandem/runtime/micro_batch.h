@@ -38,6 +38,9 @@ inline uint64_t token_key(int32_t slot, int64_t position) {
          static_cast<uint64_t>(position);
 }
 
+// Whether the K/V of a sequence is kept by a rank with this role.
+bool lives_on(const Plan& plan, const Role& role, const SequenceWork& work);
+
 // How the rows of a batch shard are divided in an attention grid. Sequence shards take equal parts
 // of the shard; within one, each head group is responsible for an equal part of its rows.
 struct RowLayout {

@@ -11,16 +11,22 @@ void route(Rank& rank, const Pass& pass, Track& on, const AttentionParameters& w
   a.probabilities = kept(rank, on, rows, model.experts, DType::f32);
   a.router_logsumexp = kept(rank, on, rows, 1, DType::f32);
   a.experts = on.allocate(rows, model.top_k, DType::i32);
-  a.weights = on.allocate(rows, model.top_k, DType::f32);
+  // Behind those of the experts stands that of the shared one, where it has one.
+  const Interval chosen{0, model.top_k};
+  a.weights = on.allocate(rows, model.top_k + model.gates_shared_expert(), DType::f32);
   if (rows > 0)
     on.run(Route{.logits = logits,
+                 .bias = w.router_bias,
                  .probabilities = a.probabilities,
                  .logsumexp = a.router_logsumexp,
                  .experts = a.experts,
-                 .weights = a.weights,
+                 .weights = a.weights.slice_cols(chosen),
                  .normalize = model.normalize_top_k,
                  .layer = on.layer,
                  .keys = keys_of(pass.batch, pass.rows.owned)});
+  if (model.gates_shared_expert() && rows > 0)
+    on.run(Sigmoid{.x = linear(on, a.expert_rows, w.shared_router, {}, DType::f32),
+                   .y = a.weights.slice_cols({chosen.end, a.weights.cols})});
   a.served = a.experts;
 }
 

@@ -62,18 +62,29 @@ void router_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, con
   on.run(RouteBackward{.probabilities = a.probabilities,
                        .logsumexp = a.router_logsumexp,
                        .experts = a.experts,
-                       .dweights = dweights,
+                       .dweights = dweights.slice_cols({0, rank.model.top_k}),
                        .dlogits = dlogits,
                        .balance = balance,
                        .row_group = a.row_group,
                        .z_scale = z_scale,
                        .normalize = rank.model.normalize_top_k});
   const Interval mine = pass.rows.mine.shifted(-pass.rows.owned.begin);
-  const Tensor dy = as_type(on, dlogits, rank.dtype());
-  on.run(LinearInputGradient{.dy = dy, .weight = w.router, .dx = drows, .accumulate = true});
+  const auto logits_backward = [&](const Tensor& d, const Tensor& weight, const Tensor& dweight) {
+    const Tensor dy = as_type(on, d, rank.dtype());
+    on.run(LinearInputGradient{.dy = dy, .weight = weight, .dx = drows, .accumulate = true});
+    if (!mine.empty())
+      on.run(LinearWeightGradient{
+          .dy = dy.slice_rows(mine), .x = a.expert_rows.slice_rows(mine), .dweight = dweight});
+  };
+  logits_backward(dlogits, w.router, g.router);
+  if (rank.model.gates_shared_expert()) {
+    const Interval gate{rank.model.top_k, a.weights.cols};
+    const Tensor dgate = on.allocate(dlogits.rows, 1, DType::f32);
+    on.run(SigmoidBackward{
+        .y = a.weights.slice_cols(gate), .dy = dweights.slice_cols(gate), .dx = dgate});
+    logits_backward(dgate, w.shared_router, g.shared_router);
+  }
   if (mine.empty()) return;
-  on.run(LinearWeightGradient{
-      .dy = dy.slice_rows(mine), .x = a.expert_rows.slice_rows(mine), .dweight = g.router});
 
   Tensor losses = on.allocate(1, 2, DType::f32);
   on.run(RouterLoss{.probabilities = a.probabilities,
@@ -98,7 +109,7 @@ Task<> mixture_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, 
         .dy = dy,
         .dropout = rank.dropout(RandomStream::hidden_dropout, rank.model.hidden_dropout,
                                 2 * on.layer + 1, keys_of(pass.batch, pass.rows.owned))});
-  Tensor dweights = on.allocate(dx.rows, rank.model.top_k, DType::f32);
+  Tensor dweights = on.allocate(dx.rows, a.weights.cols, DType::f32);
   std::vector<Tensor> gradients;
   combine_backward(rank, on, a, dy, gradients, dweights);
 

@@ -1,7 +1,9 @@
 #include "tandem/runtime/optimizer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
 #include "tandem/runtime/steps.h"
 
@@ -16,8 +18,10 @@ Region updated_piece(const Shard& shard, int holder, bool shard_optimizer) {
 }
 
 int holder_index(const Shard& shard, int rank) {
-  const auto found = std::ranges::find(shard.holders, rank);
-  return found == shard.holders.end() ? -1 : static_cast<int>(found - shard.holders.begin());
+  const auto found = std::ranges::lower_bound(shard.holders, rank);
+  return found == shard.holders.end() || *found != rank
+             ? -1
+             : static_cast<int>(found - shard.holders.begin());
 }
 
 Tensor zeros(const Track& on, int64_t rows, int64_t cols) {
@@ -26,24 +30,40 @@ Tensor zeros(const Track& on, int64_t rows, int64_t cols) {
   return t;
 }
 
+// body(rank, region) for all that some rank updates, each rank's in the order of its pieces.
+template <class Body>
+void for_each_update(const Plan& plan, const ModelConfig& model, bool shard_optimizer,
+                     const Body& body) {
+  for (const Shard& shard : shards(plan, model))
+    for (int i = 0; i < std::ssize(shard.holders); ++i) {
+      const Region piece = updated_piece(shard, i, shard_optimizer);
+      if (piece.elements() > 0) body(shard.holders[i], piece);
+    }
+}
+
 }  // namespace
 
-std::vector<Region> updated_regions(const Plan& plan, const ModelConfig& model, int rank,
-                                    bool shard_optimizer) {
-  std::vector<Region> regions;
-  for (const Shard& shard : shards(plan, model)) {
-    const int me = holder_index(shard, rank);
-    if (me < 0) continue;
-    const Region piece = updated_piece(shard, me, shard_optimizer);
-    if (piece.elements() > 0) regions.push_back(piece);
-  }
+std::vector<std::vector<Region>> updated_regions(const Plan& plan, const ModelConfig& model,
+                                                 bool shard_optimizer) {
+  std::vector<std::vector<Region>> regions(plan.ranks());
+  for_each_update(plan, model, shard_optimizer,
+                  [&](int rank, const Region& piece) { regions[rank].push_back(piece); });
   return regions;
 }
 
-Optimizer::Optimizer(Rank& rank)
-    : rank_(rank),
-      track_(rank.device, rank.recorder, rank.role.attention ? Lane::attention : Lane::expert) {
-  for (const Shard& shard : shards(rank.plan, rank.model)) add_shard(shard);
+std::vector<int64_t> updated_elements(const Plan& plan, const ModelConfig& model,
+                                      bool shard_optimizer) {
+  std::vector<int64_t> elements(plan.ranks());
+  for_each_update(plan, model, shard_optimizer,
+                  [&](int rank, const Region& piece) { elements[rank] += piece.elements(); });
+  return elements;
+}
+
+Optimizer::Optimizer(Rank& rank) : rank_(rank), track_(own_track(rank)) {
+  if (rank.settings.shards)
+    for (const Shard& shard : *rank.settings.shards) add_shard(shard);
+  else
+    for (const Shard& shard : shards(rank.plan, rank.model)) add_shard(shard);
 }
 
 void Optimizer::add_shard(const Shard& shard) {
@@ -61,7 +81,12 @@ void Optimizer::add_shard(const Shard& shard) {
     index = static_cast<int>(pieces_.size());
     pieces_.push_back(std::move(piece));
   }
-  if (shard.holders.size() > 1) shared_.push_back({shard, me, index});
+  if (shard.holders.size() > 1) shared_.push_back({shard, me, index, {}});
+}
+
+Tensor part_of(const Tensor& numbers, const Region& all, const Region& part) {
+  return numbers.slice_rows(part.rows.shifted(-all.rows.begin))
+      .slice_cols(part.cols.shifted(-all.cols.begin));
 }
 
 Region Optimizer::piece_of(const Shard& shard, int holder) const {
@@ -70,26 +95,69 @@ Region Optimizer::piece_of(const Shard& shard, int holder) const {
 
 Tensor Optimizer::gradient_of(const Region& region) const {
   for (const auto& [held, tensor] : rank_.gradient_regions)
-    if (held.id == region.id && held.rows.contains(region.rows) && held.cols.contains(region.cols))
-      return tensor.slice_rows(region.rows.shifted(-held.rows.begin))
-          .slice_cols(region.cols.shifted(-held.cols.begin));
+    if (held.contains(region)) return part_of(tensor, held, region);
   TANDEM_CHECK(false, "no gradient for a region of parameter kind {}",
                static_cast<int>(region.id.kind));
+}
+
+const Tensor& Optimizer::Piece::state(PieceState which) const {
+  switch (which) {
+    case PieceState::weight:
+      return weight;
+    case PieceState::gradient:
+      return gradient;
+    case PieceState::first_moment:
+      return first_moment;
+    case PieceState::second_moment:
+      return second_moment;
+    case PieceState::master:
+      break;
+  }
+  return master;
+}
+
+void Optimizer::begin_anew() {
+  for (const Piece& piece : pieces_) {
+    track_.run(Zero{.x = piece.first_moment});
+    track_.run(Zero{.x = piece.second_moment});
+    track_.run(CopyRows{.from = piece.weight, .to = piece.master});
+  }
+  for (Shared& shared : shared_) shared.residuals.clear();
 }
 
 void Optimizer::zero_gradients() {
   for (const auto& [region, tensor] : rank_.gradient_regions) track_.run(Zero{.x = tensor});
 }
 
+// What this rank adds to the piece of a holder.
+Tensor Optimizer::encoded(Shared& shared, int holder) {
+  Tensor gradient = gradient_of(piece_of(shared.shard, holder));
+  const GradientCoding coding = rank_.command.training.coding;
+  if (coding == GradientCoding::plain) return gradient;
+  shared.residuals.resize(shared.shard.holders.size());
+  Tensor& residual = shared.residuals[holder];
+  if (!residual) residual = zeros(track_, gradient.rows, gradient.cols);
+  Tensor out = track_.allocate(gradient.rows, coded_row_words(coding, gradient.cols), DType::i32);
+  track_.run(EncodeGradient{gradient, residual, out, coding});
+  return out;
+}
+
+Tensor Optimizer::decoded(const Tensor& message, const Tensor& like) const {
+  const GradientCoding coding = rank_.command.training.coding;
+  if (coding == GradientCoding::plain) return message;
+  Tensor out = track_.allocate(like.rows, like.cols, DType::f32);
+  track_.run(DecodeGradient{message, out, coding});
+  return out;
+}
+
 // Shards come in the same order on every rank, so messages between two ranks do too.
 Task<> Optimizer::sum_gradients() {
   const Tag tag = tag_of(track_, MessageKind::gradient);
-  for (const Shared& shared : shared_)
+  for (Shared& shared : shared_)
     for (int i = 0; i < static_cast<int>(shared.shard.holders.size()); ++i) {
-      const Region piece = piece_of(shared.shard, i);
-      if (i == shared.me || piece.elements() == 0) continue;
+      if (i == shared.me || piece_of(shared.shard, i).elements() == 0) continue;
       Message message;
-      message.parts[0] = gradient_of(piece);
+      message.parts[0] = encoded(shared, i);
       rank_.endpoint.send(shared.shard.holders[i], tag, std::move(message));
     }
   std::vector<Tensor> addends;
@@ -100,7 +168,7 @@ Task<> Optimizer::sum_gradients() {
     for (int i = 0; i < static_cast<int>(addends.size()); ++i) {
       if (i == shared.me) continue;
       Message message = co_await rank_.endpoint.receive(shared.shard.holders[i], tag);
-      addends[i] = std::move(message.parts[0]);
+      addends[i] = decoded(message.parts[0], mine);
     }
     track_.run(Sum{.inputs = addends, .out = mine});
   }
@@ -147,6 +215,7 @@ Task<> Optimizer::step() {
   const double scale = t.clip_norm > 0 && norm > t.clip_norm ? t.clip_norm / norm : 1;
   for (Piece& piece : pieces_) {
     const ParameterKind kind = piece.region.id.kind;
+    if (kind == ParameterKind::router_bias) adjust_router_bias(piece);
     track_.run(AdamW{.weight = piece.weight,
                      .master = piece.master,
                      .first_moment = piece.first_moment,
@@ -161,6 +230,25 @@ Task<> Optimizer::step() {
                      .step = t.step});
   }
   co_await spread_weights();
+}
+
+// Its gradient is zero: AdamW only carries the new bias from the master over to the weight.
+void Optimizer::adjust_router_bias(const Piece& piece) {
+  const Interval& experts = piece.region.cols;
+  const int64_t layer = piece.region.id.layer - rank_.stage().layers.begin;
+  const auto counts =
+      std::span(rank_.batch_counts).subspan(layer * rank_.model.experts, rank_.model.experts);
+  const double mean =
+      std::accumulate(counts.begin(), counts.end(), 0.0) / static_cast<double>(rank_.model.experts);
+  std::vector<float> steps;
+  for (int64_t expert = experts.begin; expert < experts.end; ++expert) {
+    const double missing = mean - static_cast<double>(counts[expert]);
+    steps.push_back(static_cast<float>(rank_.model.router_bias_rate) *
+                    static_cast<float>((missing > 0) - (missing < 0)));
+  }
+  const Tensor step = rank_.device.upload(steps, 1, experts.size());
+  const std::array<Tensor, 2> addends{piece.master, step};
+  track_.run(Sum{.inputs = addends, .out = piece.master});
 }
 
 // In one process the holders' weights are the same memory, and copying them onto themselves is

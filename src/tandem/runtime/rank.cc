@@ -2,21 +2,24 @@
 
 #include <algorithm>
 
+#include "tandem/model/rotary.h"
 #include "tandem/runtime/optimizer.h"
 #include "tandem/runtime/steps.h"
 
 namespace tandem {
 
-Rank::Rank(const Plan& plan_, int number, ParameterStore& store_, Device& device_,
-           Transport& transport, Recorder& recorder_, const Settings& settings_)
-    : plan(plan_),
+Rank::Rank(std::shared_ptr<const Plan> plan_, int number, ParameterStore& store_, Device& device_,
+           Transport& transport, Recorder& recorder_, const Settings& settings_, const Rank* before)
+    : shared_plan(std::move(plan_)),
+      plan(*shared_plan),
       model(store_.config()),
-      role(role_of(plan_, number)),
+      role(role_of(plan, number)),
       settings(settings_),
       store(store_),
       device(device_),
       recorder(recorder_),
-      endpoint(transport, recorder_, settings_.timeout_seconds) {
+      endpoint(transport, recorder_, settings_.timeout_seconds),
+      transport_(transport) {
   const std::vector<Region> held = holdings(plan, model, number);
   weights = arrange(held, model, stage().layers, last_stage(),
                     [&](const Region& region) { return store.region(region); });
@@ -29,7 +32,7 @@ Rank::Rank(const Plan& plan_, int number, ParameterStore& store_, Device& device
     optimizer = std::make_unique<Optimizer>(*this);
   }
   find_groups();
-  if (role.attention && model.positions == PositionType::rotary) make_rotation();
+  if (role.attention && model.positions == PositionType::rotary) make_rotation(before);
   expert_tokens.resize(stage().layers.size() * model.experts);
 }
 
@@ -73,9 +76,16 @@ void Rank::find_groups() {
   }
 }
 
-void Rank::make_rotation() {
+// The same for every rank.
+void Rank::make_rotation(const Rank* before) {
+  if (before && before->rotation) {
+    rotation = before->rotation;
+    return;
+  }
   rotation = device.allocate(model.max_positions, model.rotated_dim(), DType::f32);
-  device.execute(RotationTable{.table = rotation, .theta = model.rope_theta});
+  const RotaryFrequencies frequencies = rotary_frequencies(model);
+  device.execute(
+      RotationTable{.table = rotation, .radians = frequencies.radians, .scale = frequencies.scale});
 }
 
 Dropout Rank::dropout(RandomStream stream, double probability, int64_t layer,
@@ -93,28 +103,46 @@ Dropout Rank::dropout(RandomStream stream, double probability, int64_t layer,
 // and answers nothing more.
 Task<> Rank::serve() {
   const Tag tag{.kind = MessageKind::control};
+  std::ranges::fill(expert_tokens, 0);  // of a step that was given up
+  successor.reset();
   for (;;) {
     {
       const Message message = co_await endpoint.receive_any_time(plan.ranks(), tag);
       from_words(device.integers(message.parts[0]), command);
     }
-    if (command.kind == CommandKind::stop) co_return;
     report.clear();
     reported_logits.clear();
+    if (command.forget_spans) recorder.clear();
     try {
       co_await obey();
+    } catch (const EpochOver&) {
+      throw;
     } catch (const std::runtime_error& error) {
       report.failed = 1;
+      report.lost_peer = dynamic_cast<const PeerLost*>(&error) != nullptr;
       report.error = error.what();
     }
     answer();
-    if (report.failed) co_return;
+    if (report.failed || successor) co_return;
   }
 }
 
+void Rank::make_cache() {
+  capacity_used.clear();
+  cache = std::make_unique<KvCache>(device, stage().layers.size(), cache_width, dtype(), slots_,
+                                    tokens_per_slot_);
+}
+
 void Rank::answer() {
+  report.cache_bytes = cache ? cache->bytes() : 0;
+  report.peak_bytes = device.peak_allocated_bytes();
   report.expert_tokens.assign(expert_tokens.begin(), expert_tokens.end());
   std::ranges::fill(expert_tokens, 0);
+  const auto attention = recorder.busy_seconds(Lane::attention);
+  const auto experts = recorder.busy_seconds(Lane::expert);
+  report.attention_seconds.assign(attention.begin(), attention.end());
+  report.expert_seconds.assign(experts.begin(), experts.end());
+  recorder.forget_busy();
   Message message;
   to_words(report, words_);
   message.parts[0] = device.upload(words_, 1, static_cast<int64_t>(words_.size()));
@@ -135,9 +163,8 @@ Task<> Rank::obey() {
   cached = command.kind == CommandKind::infer;
   switch (command.kind) {
     case CommandKind::plan_memory:
-      if (role.attention)
-        cache = std::make_unique<KvCache>(device, stage().layers.size(), cache_width, dtype(),
-                                          command.slots, command.tokens_per_slot);
+      plan_cache(command.slots, command.tokens_per_slot);
+      if (role.attention) make_cache();
       break;
     case CommandKind::infer:
       co_await infer(*this);
@@ -151,7 +178,21 @@ Task<> Rank::obey() {
     case CommandKind::gradients:
       co_await train(*this);
       break;
-    case CommandKind::stop:
+    case CommandKind::take_weights:
+      co_await take_weights(*this);
+      break;
+    case CommandKind::take_optimizer:
+      co_await take_optimizer(*this);
+      break;
+    case CommandKind::give_pieces:
+      co_await give_pieces(*this);
+      break;
+    case CommandKind::restore_cache:
+      plan_cache(command.slots, command.tokens_per_slot);
+      co_await restore_cache(*this);
+      break;
+    case CommandKind::move:
+      co_await move_to_plan(*this);
       break;
   }
 }

@@ -51,15 +51,21 @@ class Rank {
     bool trainable = false;       // gradients and optimizer state are kept
     bool shard_optimizer = true;  // over the ranks that share a parameter
     std::vector<int> nodes;       // by rank, for collectives in two steps; empty: all on one
+    // shards() of the plan, for many ranks in one process; null: each trainable rank cuts its own.
+    const std::vector<Shard>* shards = nullptr;
   };
 
-  Rank(const Plan& plan, int rank, ParameterStore& store, Device& device, Transport& transport,
-       Recorder& recorder, const Settings& settings);
+  Rank(std::shared_ptr<const Plan> plan, int rank, ParameterStore& store, Device& device,
+       Transport& transport, Recorder& recorder, const Settings& settings,
+       const Rank* before = nullptr);  // that this one succeeds
 
   ~Rank();
 
-  // Obeys the controller (the peer behind the last rank) until it says stop.
+  // Obeys the controller (the peer behind the last rank) until the rank has failed, and is out of
+  // step with the others, or has a successor. EpochOver.
   Task<> serve();
+  // Itself under another plan, with what it holds: to be put in its place.
+  std::unique_ptr<Rank> successor;
 
   // ---- what the parts of the program share (runtime/*.cc) ----
   std::pmr::memory_resource& frames() { return endpoint.frames(); }
@@ -70,6 +76,12 @@ class Rank {
     return recorder.rank() - role.local_rank + rank_in_copy;
   }
   DType dtype() const { return store.dtype(); }
+  // Anew, for the slots that are planned.
+  void make_cache();
+  void plan_cache(int64_t slots, int64_t tokens_per_slot) {
+    slots_ = slots, tokens_per_slot_ = tokens_per_slot;
+  }
+  Transport& transport() { return transport_; }
   LayerActivations& activations(Pass& pass, int64_t layer) const {
     return pass.layers[keeps ? layer - stage().layers.begin : 0];
   }
@@ -79,6 +91,7 @@ class Rank {
   Dropout dropout(RandomStream stream, double probability, int64_t layer,
                   std::span<const uint64_t> keys) const;
 
+  const std::shared_ptr<const Plan> shared_plan;
   const Plan& plan;
   const ModelConfig& model;
   const Role role;
@@ -116,10 +129,14 @@ class Rank {
   bool keeps = false;   // activations are kept for a backward pass
   bool masks = false;   // dropout is on
   std::vector<Pass> passes;
-  // Where gradients are added up: micro-batches pass in order. By layer of the stage; the
-  // vocabulary has one more of its own.
+  // Where gradients are added up: micro-batches pass in order. By layer of the stage; through that
+  // of the vocabulary first for the output head, then for the embedding, which may be the same.
   std::vector<Turnstile> attention_gates, mixture_gates, expert_gates;
-  std::unique_ptr<Turnstile> head_gate, embedding_gate;
+  std::unique_ptr<Turnstile> vocabulary_gate;
+  int16_t turns = 0;  // micro-batches that have rows
+  int16_t embedding_turn(const Pass& pass) const {
+    return static_cast<int16_t>(last_stage() ? turns + pass.turn : pass.turn);
+  }
   std::vector<int64_t> expert_tokens;  // [layer of the stage][expert] since the last report
   // Inference: of the sequences that live here, by slot: [layer of the stage][expert].
   std::unordered_map<int32_t, std::vector<int32_t>> capacity_used;
@@ -132,9 +149,11 @@ class Rank {
   Task<> obey();
   void answer();
   void find_groups();
-  void make_rotation();
+  void make_rotation(const Rank* before);
 
-  std::vector<int32_t> words_;  // of the last report
+  Transport& transport_;
+  int64_t slots_ = 0, tokens_per_slot_ = 0;  // of the cache
+  std::vector<int32_t> words_;               // of the last report
   std::vector<RowRef> order_;
   friend class RowsInOrder;
   // The ranks of a group, and how they lie on nodes.

@@ -32,6 +32,8 @@ void build_passes(Rank& rank, int group) {
   int16_t turn = 0;
   for (int m = 0; m < rank.plan.micro_batches; ++m) {
     Pass& pass = rank.passes[m];
+    // A step that was given up has left something.
+    pass.loss_sum = pass.token_weight = pass.balance_loss = pass.z_loss = 0;
     pass.batch.build(rank.command, rank.plan, rank.role.copy, group, m);
     if (rank.role.attention)
       pass.rows.build(rank.stage(), rank.role.place,
@@ -41,6 +43,7 @@ void build_passes(Rank& rank, int group) {
     pass.experts.resize(kept);
     pass.turn = pass.empty() ? turn : turn++;
   }
+  rank.turns = turn;
 }
 
 void open_gates(Rank& rank) {
@@ -49,8 +52,7 @@ void open_gates(Rank& rank) {
     gates->clear();
     for (size_t i = 0; i < layers; ++i) gates->emplace_back(rank.endpoint);
   }
-  rank.head_gate = std::make_unique<Turnstile>(rank.endpoint);
-  rank.embedding_gate = std::make_unique<Turnstile>(rank.endpoint);
+  rank.vocabulary_gate = std::make_unique<Turnstile>(rank.endpoint);
 }
 
 // Tokens on each expert over the global batch: whoever is responsible for a row has counted it.
@@ -81,7 +83,7 @@ Task<> count_batch(Rank& rank) {
   const Tag tag = tag_of(on, MessageKind::gradient, 1);
   const Tensor all = co_await gather_rows(rank.endpoint, on, group, tag, parts, mine);
   const auto values = rank.device.floats(all);
-  rank.batch_counts.assign(counts.size(), 0);
+  rank.batch_counts.resize(counts.size());
   for (size_t i = 0; i < values.size(); ++i)
     rank.batch_counts[i % counts.size()] += static_cast<int64_t>(values[i]);
 }
@@ -94,6 +96,10 @@ void report_losses(Rank& rank) {
     rank.report.z_loss += pass.z_loss;
   }
   rank.passes.clear();
+}
+
+bool counts_batch(const ModelConfig& model) {
+  return model.router_bias || (model.balance_loss > 0 && !model.balance_per_sequence);
 }
 
 void count_tokens(Rank& rank) {
@@ -116,6 +122,7 @@ Task<> train(Rank& rank) {
   rank.keeps = rank.masks = learns;
   count_tokens(rank);
   if (learns) rank.optimizer->zero_gradients();
+  std::ranges::fill(rank.batch_counts, 0);
   for (int group = 0; group < rank.command.training.groups; ++group) {
     build_passes(rank, group);
     co_await walk(rank, attention_forward, expert_forward);
@@ -123,8 +130,7 @@ Task<> train(Rank& rank) {
       report_losses(rank);
       continue;
     }
-    if (rank.role.attention && rank.model.balance_loss > 0 && !rank.model.balance_per_sequence)
-      co_await count_batch(rank);
+    if (rank.role.attention && counts_batch(rank.model)) co_await count_batch(rank);
     open_gates(rank);
     co_await walk(rank, attention_backward, expert_backward);
     report_losses(rank);

@@ -65,13 +65,34 @@ Task<> expert_backward(Rank& rank, Pass& pass, Track& on);
 Task<> infer(Rank& rank);
 Task<> train(Rank& rank);
 
+// ---- what a rank holds, to and from others (hand_over.cc) ----
+Task<> take_weights(Rank& rank);
+Task<> take_optimizer(Rank& rank);
+Task<> give_pieces(Rank& rank);
+Task<> restore_cache(Rank& rank);
+// Makes the rank's successor under the command's plan (move.cc).
+Task<> move_to_plan(Rank& rank);
+inline constexpr Tag hand_over_tag{.kind = MessageKind::control, .phase = 1};
+// What is kept of a piece besides its weight where weights are of a dtype.
+std::vector<PieceState> optimizer_states(DType dtype);
+
 // ---- small things they share (layers.cc) ----
+// For what a rank does outside of any micro-batch.
+Track own_track(Rank& rank);
 // Kept for the backward pass, or an empty tensor in inference.
 Tensor kept(const Rank& rank, const Track& on, int64_t rows, int64_t cols, DType dtype);
 Tensor normed(Rank& rank, const Track& on, const Tensor& x, const Tensor& weight,
               const Tensor& bias, Tensor& statistics);
 Tensor linear(const Track& on, const Tensor& x, const Tensor& weight, const Tensor& bias,
               DType dtype);
+// RMSNorm within attention, of latent rows or of heads: x is f32, and stays for the backward pass.
+void projection_norm(const Rank& rank, const Track& on, const Tensor& x, const Tensor& weight,
+                     const Tensor& y, const Tensor& statistics);
+// dx (f32) = gradient of x. What comes is this rank's heads' part of dy, and what is added to
+// dweight therefore too.
+void projection_norm_backward(const Track& on, const Tensor& x, const Tensor& weight,
+                              const Tensor& statistics, const Tensor& dy, const Tensor& dx,
+                              const Tensor& dweight);
 Tensor as_type(const Track& on, const Tensor& x, DType dtype);  // itself where it has it already
 Activation activation_of(const ModelConfig& model);
 NormKind norm_kind(const ModelConfig& model);

@@ -96,7 +96,7 @@ Task<> embed_backward(Rank& rank, Pass& pass, Track& on, Tensor dx) {
     on.run(CopyRows{.from = mine, .to = message.parts[0], .from_rows = lookup.rows});
     rank.endpoint.send(rank.global_rank(grid.ranks[i]), tag, std::move(message));
   }
-  co_await rank.embedding_gate->wait(pass.turn);
+  co_await rank.vocabulary_gate->wait(rank.embedding_turn(pass));
   const Interval own = vocabulary_of(rank, rank.stage(), me);
   for (int i = 0; i < ranks; ++i) {
     lookup.find(pass.batch, responsible_rows(rank.stage(), place_of(grid, i), pass.batch), own);
@@ -117,7 +117,7 @@ Task<> embed_backward(Rank& rank, Pass& pass, Track& on, Tensor dx) {
         .from = mine,
         .to = rank.gradients.position,
         .to_rows = std::span(pass.batch.positions).subspan(pass.rows.mine.begin, mine.rows)});
-  rank.embedding_gate->pass();
+  rank.vocabulary_gate->pass();
 }
 
 Task<> sample(Rank& rank, Pass& pass, Track& on) {

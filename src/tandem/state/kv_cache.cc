@@ -4,8 +4,7 @@ namespace tandem {
 
 KvCache::KvCache(Device& device, int64_t layers, int64_t width, DType dtype, int64_t slots,
                  int64_t tokens_per_slot) {
-  const int64_t blocks_per_slot = (tokens_per_slot + kv_block_tokens - 1) / kv_block_tokens;
-  const int64_t blocks = slots * blocks_per_slot;
+  const int64_t blocks = slots * kv_blocks(tokens_per_slot);
   for (int64_t layer = 0; layer < layers; ++layer)
     rows_.push_back(device.allocate(blocks * kv_block_tokens, width, dtype));
   for (int64_t block = blocks - 1; block >= 0; --block)

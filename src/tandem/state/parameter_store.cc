@@ -97,7 +97,8 @@ void fill(const Tensor& t, float value, Device& device) {
 float first_value(ParameterKind kind) {
   using enum ParameterKind;
   const bool scale = kind == attention_norm || kind == expert_norm || kind == final_norm ||
-                     kind == query_latent_norm || kind == latent_norm;
+                     kind == query_latent_norm || kind == latent_norm || kind == query_norm ||
+                     kind == key_norm;
   return scale ? 1.0f : 0.0f;
 }
 
@@ -145,10 +146,16 @@ ParameterStore ParameterStore::load(std::shared_ptr<const ModelFiles> files, DTy
                                     bool trainable, Device& device) {
   ParameterStore store(files->config(), dtype);
   store.files_ = std::move(files);
+  store.trainable_ = trainable;
   for (const Parameter& p : parameters(store.config())) {
-    const StoredTensor& stored = store.files_->find(p);
     Tensor& tensor = store.tensors_[p.id];
     const DType wanted = stored_dtype(p.id.kind, dtype);
+    if (p.name.empty()) {
+      tensor = device.allocate(p.rows, p.cols, wanted);
+      fill(tensor, 0, device);
+      continue;
+    }
+    const StoredTensor& stored = store.files_->find(p);
     if (!trainable && usable_in_place(stored, wanted)) {
       tensor = view_of(stored.data, p.rows, p.cols, wanted);
       store.mapped_bytes_ += tensor.bytes();
@@ -183,6 +190,17 @@ ParameterStore ParameterStore::random(const ModelConfig& config, uint64_t seed, 
     ++item;
   }
   return store;
+}
+
+ParameterStore ParameterStore::blank(const ModelConfig& config, DType dtype, Device& device) {
+  ParameterStore store(config, dtype);
+  for (const Parameter& p : parameters(config))
+    store.tensors_[p.id] = device.allocate(p.rows, p.cols, stored_dtype(p.id.kind, dtype));
+  return store;
+}
+
+std::filesystem::path ParameterStore::directory() const {
+  return files_ && !trainable_ ? files_->directory() : std::filesystem::path();
 }
 
 ParameterStore ParameterStore::shapes(const ModelConfig& config, DType dtype) {

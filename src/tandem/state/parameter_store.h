@@ -24,12 +24,16 @@ class ParameterStore {
   static ParameterStore random(const ModelConfig& config, uint64_t seed, DType dtype,
                                Device& device);
 
+  // Room for weights that are to come; what is never written takes no memory.
+  static ParameterStore blank(const ModelConfig& config, DType dtype, Device& device);
   // No numbers: for ranks on simulated devices.
   static ParameterStore shapes(const ModelConfig& config, DType dtype);
 
   DType weight_dtype() const { return dtype_; }         // as asked for
   DType dtype() const { return compute_type(dtype_); }  // of activations
   const ModelConfig& config() const { return config_; }
+  // Where the weights can be read again as they are; empty: nowhere.
+  std::filesystem::path directory() const;
   Tensor region(const Region& region) const;
   Tensor whole(const ParameterId& id) const { return tensors_.at(id); }
   int64_t mapped_bytes() const { return mapped_bytes_; }
@@ -41,6 +45,7 @@ class ParameterStore {
   ModelConfig config_;
   DType dtype_;
   std::shared_ptr<const ModelFiles> files_;  // keeps the mapping
+  bool trainable_ = false;
   std::map<ParameterId, Tensor> tensors_;
   int64_t mapped_bytes_ = 0;
   int64_t copied_bytes_ = 0;

@@ -33,6 +33,10 @@ Tensor* attention_slot(AttentionParameters& p, ParameterKind kind) {
       return &p.value;
     case value_bias:
       return &p.value_bias;
+    case query_norm:
+      return &p.query_norm;
+    case key_norm:
+      return &p.key_norm;
     case attention_output:
       return &p.output;
     case attention_output_bias:
@@ -43,12 +47,16 @@ Tensor* attention_slot(AttentionParameters& p, ParameterKind kind) {
       return &p.expert_norm_bias;
     case router:
       return &p.router;
+    case router_bias:
+      return &p.router_bias;
     case shared_gate:
       return &p.shared.gate;
     case shared_up:
       return &p.shared.up;
     case shared_down:
       return &p.shared.down;
+    case shared_router:
+      return &p.shared_router;
     default:
       return nullptr;
   }

@@ -14,9 +14,11 @@ namespace tandem {
 struct AttentionParameters {
   Tensor norm, norm_bias;
   Tensor query, query_bias, key, key_bias, value, value_bias, output, output_bias;
+  Tensor query_norm, key_norm;                                     // of heads
   Tensor query_latent, query_latent_norm, latent_norm, latent_up;  // latent attention
-  Tensor expert_norm, expert_norm_bias, router;
+  Tensor expert_norm, expert_norm_bias, router, router_bias;
   ExpertMatrices shared;
+  Tensor shared_router;
 };
 
 struct ExpertParameters {

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <span>
 #include <tuple>
 
 namespace tandem {
@@ -190,6 +192,14 @@ TimeWindow whole_window(std::span<const RankSpans> ranks) {
     }
   }
   return window.begin_seconds == infinity ? TimeWindow{} : window;
+}
+
+double middle_mean(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::ranges::sort(values);
+  const size_t cut = values.size() / 10;
+  const std::span middle = std::span(values).subspan(cut, values.size() - 2 * cut);
+  return std::accumulate(middle.begin(), middle.end(), 0.0) / static_cast<double>(middle.size());
 }
 
 double median(std::vector<double> values) {

@@ -55,6 +55,8 @@ struct Spread {
   double standard_deviation = 0;  // of the population
 };
 Spread spread(std::span<const double> values);
+// Of what is left without the largest and the smallest tenth; 0 of none.
+double middle_mean(std::vector<double> values);
 double median(
     std::vector<double> values);  // 0 of none; of an even number the mean of the middle two
 

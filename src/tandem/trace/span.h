@@ -1,7 +1,10 @@
 // A span is one operation or message on one rank: what every figure Tandem reports is made of.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -59,18 +62,33 @@ class Recorder {
   void add(const Span& span) {
     if (spans_.size() == capacity && !keeps_all_) forget_older_half();
     spans_.push_back(span);
+    if (span.lane <= Lane::expert) add_busy(span);
   }
   const std::vector<Span>& spans() const { return spans_; }
   void clear() { spans_.clear(); }
+
+  // Seconds of operations since they were last forgotten, in the lane of attention or of experts:
+  // of none of the layers, of layer 0, 1, ...
+  std::span<const float> busy_seconds(Lane lane) const { return busy_[static_cast<size_t>(lane)]; }
+  void forget_busy() {
+    for (auto& layers : busy_) std::ranges::fill(layers, 0.0f);
+  }
   void keep_all() { keeps_all_ = true; }  // for the trace of a whole run
 
  private:
   static constexpr size_t capacity = 1 << 17;
   void forget_older_half();
+  void add_busy(const Span& span) {
+    auto& layers = busy_[static_cast<size_t>(span.lane)];
+    const auto at = static_cast<size_t>(span.layer + 1);
+    if (at >= layers.size()) layers.resize(at + 1);
+    layers[at] += static_cast<float>(span.end_seconds - span.start_seconds);
+  }
 
   int rank_;
   bool keeps_all_ = false;
   std::vector<Span> spans_;
+  std::array<std::vector<float>, 2> busy_;  // by lane: by layer + 1
 };
 
 }  // namespace tandem

@@ -8,46 +8,42 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "tandem/device/cpu/cpu_device.h"
 #include "tandem/model/safetensors.h"
-#include "tandem/runtime/optimizer.h"
+#include "tandem/runtime/steps.h"
 
 namespace tandem {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Everything an optimizer keeps of a piece, by the name it is stored under.
-struct State {
-  const char* suffix;
-  Tensor Optimizer::Piece::*tensor;
-};
-constexpr State first_moment{"first_moment", &Optimizer::Piece::first_moment};
-constexpr State second_moment{"second_moment", &Optimizer::Piece::second_moment};
-constexpr State master{"master", &Optimizer::Piece::master};
-
-std::vector<State> states(const Engine& engine) {
-  std::vector<State> kept{first_moment, second_moment};
-  if (engine.store().dtype() != DType::f32) kept.push_back(master);
-  return kept;
+const char* suffix(PieceState state) {
+  return state == PieceState::first_moment    ? "first_moment"
+         : state == PieceState::second_moment ? "second_moment"
+                                              : "master";
 }
 
-std::string stored_name(const Parameter& p, const State& state) {
-  return p.name + "." + state.suffix;
+// A dense model's routers have no name in a model file.
+std::string stored_name(const Parameter& p, PieceState state) {
+  const std::string name = p.name.empty() ? fmt::format("layers.{}.router", p.id.layer) : p.name;
+  return name + "." + suffix(state);
 }
 
-// body(parameter, piece) for every piece that some rank updates.
-template <class Body>
-void for_each_piece(Engine& engine, const Body& body) {
-  std::map<ParameterId, Parameter> by_id;
-  for (const Parameter& p : parameters(engine.model())) by_id[p.id] = p;
-  for (int rank = 0; rank < engine.plan().ranks(); ++rank)
-    for (Optimizer::Piece& piece : engine.world().rank(rank).optimizer->pieces())
-      body(by_id.at(piece.region.id), piece);
+using ById = std::map<ParameterId, Parameter>;
+
+ById parameters_by_id(const ModelConfig& model) {
+  ById by_id;
+  for (const Parameter& p : parameters(model)) by_id[p.id] = p;
+  return by_id;
 }
 
-// Offset of row `row` of a region in the stored parameter, in bytes of f32.
-int64_t offset_of(const Parameter& p, const Region& region, int64_t row) {
-  return 4 * ((region.rows.begin + row) * p.cols + region.cols.begin);
+// Writes rows of a parameter, of which `t` is a region.
+void write_region(const SafetensorsWriter& writer, const std::string& name, const Parameter& p,
+                  const Region& region, const Tensor& t) {
+  const int64_t size = size_of(t.dtype);
+  for (int64_t row = 0; row < t.rows; ++row)
+    writer.write(name, size * ((region.rows.begin + row) * p.cols + region.cols.begin),
+                 {t.row_bytes(row), static_cast<size_t>(size * t.cols)});
 }
 
 void sync_path(const fs::path& path, int flags) {
@@ -71,29 +67,29 @@ void write_model(Engine& engine, const fs::path& path) {
   const StoredType type = store.dtype() == DType::f32 ? StoredType::f32 : StoredType::bf16;
   std::vector<TensorToStore> tensors;
   for (const Parameter& p : parameters(engine.model()))
-    tensors.push_back({p.name, type, p.stored_shape()});
+    if (!p.name.empty()) tensors.push_back({p.name, type, p.stored_shape()});
   SafetensorsWriter writer(path, tensors, {{"format", "pt"}});
-  for (const Parameter& p : parameters(engine.model())) {
-    const Tensor t = store.whole(p.id);
-    writer.write(p.name, 0, {t.data, static_cast<size_t>(t.bytes())});
-  }
+  const ById by_id = parameters_by_id(engine.model());
+  engine.fetch(PieceState::weight, [&](const Region& region, const Tensor& t) {
+    const Parameter& p = by_id.at(region.id);
+    if (!p.name.empty()) write_region(writer, p.name, p, region, t);
+  });
   writer.close();
 }
 
 void write_optimizer(Engine& engine, const fs::path& path) {
+  const std::vector<PieceState> states = optimizer_states(engine.store().dtype());
   std::vector<TensorToStore> tensors;
   for (const Parameter& p : parameters(engine.model()))
-    for (const State& state : states(engine))
+    for (const PieceState state : states)
       tensors.push_back({stored_name(p, state), StoredType::f32, p.stored_shape()});
   SafetensorsWriter writer(path, tensors);
-  for_each_piece(engine, [&](const Parameter& p, const Optimizer::Piece& piece) {
-    for (const State& state : states(engine)) {
-      const Tensor& t = piece.*state.tensor;
-      for (int64_t row = 0; row < t.rows; ++row)
-        writer.write(stored_name(p, state), offset_of(p, piece.region, row),
-                     {t.row_bytes(row), static_cast<size_t>(4 * t.cols)});
-    }
-  });
+  const ById by_id = parameters_by_id(engine.model());
+  for (const PieceState state : states)
+    engine.fetch(state, [&](const Region& region, const Tensor& t) {
+      const Parameter& p = by_id.at(region.id);
+      write_region(writer, stored_name(p, state), p, region, t);
+    });
   writer.close();
 }
 
@@ -132,6 +128,14 @@ void publish(const fs::path& run, const fs::path& partial, const fs::path& check
 
 }  // namespace
 
+void take_tokenizer(const fs::path& model, const fs::path& run) {
+  fs::create_directories(run);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "chat_template.jinja"})
+    if (fs::exists(model / name))
+      fs::copy_file(model / name, run / name, fs::copy_options::overwrite_existing);
+}
+
 void save_checkpoint(Engine& engine, const TrainerState& state, const fs::path& run) {
   const fs::path checkpoint = run / fmt::format("checkpoint-{}", state.step);
   const fs::path partial = checkpoint.string() + ".partial";
@@ -139,6 +143,7 @@ void save_checkpoint(Engine& engine, const TrainerState& state, const fs::path& 
     fs::create_directories(run);
     fs::remove_all(partial);
     fs::create_directory(partial);
+    take_tokenizer(run, partial);
     write_model(engine, partial / "model.safetensors");
     write_optimizer(engine, partial / "optimizer.safetensors");
     write_text(partial / "config.json", config_json(engine.model()));
@@ -149,6 +154,7 @@ void save_checkpoint(Engine& engine, const TrainerState& state, const fs::path& 
   } catch (const std::exception& error) {
     std::error_code ignored;
     fs::remove_all(partial, ignored);
+    if (dynamic_cast<const StateLost*>(&error)) throw;
     throw WorldError("checkpoint of step {} was not saved: {}", state.step, error.what());
   }
 }
@@ -162,17 +168,25 @@ std::optional<fs::path> latest_checkpoint(const fs::path& run) {
 
 void load_optimizer(Engine& engine, const fs::path& checkpoint) {
   const SafetensorsFile file(checkpoint / "optimizer.safetensors");
-  for_each_piece(engine, [&](const Parameter& p, Optimizer::Piece& piece) {
-    for (const State& state : states(engine)) {
-      const StoredTensor* stored = file.find(stored_name(p, state));
-      if (!stored || stored->elements() != p.elements() || stored->dtype != StoredType::f32)
-        throw InputError("{}: {} is missing or of another shape", file.path().string(),
-                         stored_name(p, state));
-      const Tensor& t = piece.*state.tensor;
-      for (int64_t row = 0; row < t.rows; ++row)
-        std::memcpy(t.row_bytes(row), stored->data + offset_of(p, piece.region, row), 4 * t.cols);
-    }
+  const ById by_id = parameters_by_id(engine.model());
+  engine.send_optimizer([&](const Region& region, PieceState state) {
+    const Parameter& p = by_id.at(region.id);
+    const StoredTensor* stored = file.find(stored_name(p, state));
+    if (!stored || stored->elements() != p.elements() || stored->dtype != StoredType::f32)
+      throw InputError("{}: {} is missing or of another shape", file.path().string(),
+                       stored_name(p, state));
+    return view_of(stored->data, p.rows, p.cols, DType::f32)
+        .slice_rows(region.rows)
+        .slice_cols(region.cols);
   });
+}
+
+TrainerState restore_checkpoint(Engine& engine, const fs::path& checkpoint) {
+  const auto device = make_cpu_device(1);
+  engine.send_weights(ParameterStore::load(std::make_shared<ModelFiles>(checkpoint),
+                                           engine.store().dtype(), true, *device));
+  load_optimizer(engine, checkpoint);
+  return load_trainer_state(checkpoint);
 }
 
 TrainerState load_trainer_state(const fs::path& checkpoint) {

@@ -35,43 +35,103 @@ double validation_loss(Engine& engine, const Dataset& data, int64_t batch_sequen
   return sum / weight;
 }
 
+namespace {
+
+// A training run under way.
+class Run {
+ public:
+  Run(Engine& engine, const Dataset& data, const TrainSettings& settings, TrainerState state,
+      const TrainObserver& observer)
+      : engine_(engine), data_(data), settings_(settings), observer_(observer), state_(state) {
+    if (state.step > 0) last_good_ = latest_checkpoint(settings.output);
+    begun_ = state;
+  }
+
+  TrainHistory go() {
+    while (state_.step < settings_.steps && !history_.interrupted) {
+      try {
+        step();
+      } catch (const StateLost& error) {
+        go_back(error.what());
+      }
+    }
+    return std::move(history_);
+  }
+
+ private:
+  void step();
+  void save();
+  // To the last consistent state of all ranks; the steps since then are done again.
+  void go_back(const std::string& why);
+
+  Engine& engine_;
+  const Dataset& data_;
+  const TrainSettings& settings_;
+  const TrainObserver& observer_;
+  TrainerState state_, begun_;
+  std::optional<std::filesystem::path> last_good_;
+  TrainHistory history_;
+};
+
+void Run::step() {
+  const auto now = [&] { return engine_.world().controller().now_seconds(); };
+  const TrainingBatch batch = data_.batch(state_.step, settings_.batch_sequences);
+  TrainingStep hyper = settings_.hyper;
+  hyper.step = state_.step + 1;
+  hyper.seed = state_.seed;
+  hyper.learning_rate = static_cast<float>(settings_.learning_rate.at(state_.step));
+  const double start = now();
+  StepRecord record{.step = hyper.step, .learning_rate = hyper.learning_rate};
+  record.result = engine_.train(batch, hyper);
+  record.tokens_per_second =
+      static_cast<double>(batch.sequences * batch.sequence_tokens) / (now() - start);
+  if (!settings_.keep_spans) engine_.clear_spans();
+  if (!std::isfinite(record.result.loss) || !std::isfinite(record.result.gradient_norm))
+    stop_for_nan(record, settings_.output);
+  ++state_.step;
+  history_.steps.push_back(record);
+  if (observer_.on_step) observer_.on_step(record);
+
+  history_.interrupted = observer_.interrupted && observer_.interrupted();
+  if (due(state_.step, settings_.evaluate_every_steps, settings_.steps)) {
+    history_.validation.push_back(
+        {state_.step,
+         validation_loss(engine_, data_, settings_.batch_sequences, settings_.evaluate_batches)});
+    if (observer_.on_validation) observer_.on_validation(history_.validation.back());
+  }
+  const int64_t last = history_.interrupted ? state_.step : settings_.steps;
+  if (due(state_.step, settings_.save_every_steps, last)) save();
+}
+
+void Run::save() {
+  save_checkpoint(engine_, state_, settings_.output);
+  last_good_ = latest_checkpoint(settings_.output);
+  if (observer_.on_saved) observer_.on_saved(*last_good_);
+}
+
+void Run::go_back(const std::string& why) {
+  for (bool back = false; !back;) {
+    try {
+      if (last_good_)
+        state_ = restore_checkpoint(engine_, *last_good_);
+      else
+        engine_.send_weights(engine_.store()), state_ = begun_;
+      back = true;
+    } catch (const StateLost&) {  // one more
+    }
+  }
+  const auto undone = [&](const auto& record) { return record.step > state_.step; };
+  std::erase_if(history_.steps, undone);
+  std::erase_if(history_.validation, undone);
+  history_.interrupted = false;
+  if (observer_.on_back) observer_.on_back(state_.step, why);
+}
+
+}  // namespace
+
 TrainHistory train(Engine& engine, const Dataset& data, const TrainSettings& settings,
                    TrainerState state, const TrainObserver& observer) {
-  TrainHistory history;
-  const auto now = [&] { return engine.world().controller().now_seconds(); };
-  while (state.step < settings.steps) {
-    const TrainingBatch batch = data.batch(state.step, settings.batch_sequences);
-    TrainingStep hyper = settings.hyper;
-    hyper.step = state.step + 1;
-    hyper.seed = state.seed;
-    hyper.learning_rate = static_cast<float>(settings.learning_rate.at(state.step));
-    const double start = now();
-    StepRecord record{.step = hyper.step, .learning_rate = hyper.learning_rate};
-    record.result = engine.train(batch, hyper);
-    record.tokens_per_second =
-        static_cast<double>(batch.sequences * batch.sequence_tokens) / (now() - start);
-    if (!settings.keep_spans) engine.clear_spans();
-    if (!std::isfinite(record.result.loss) || !std::isfinite(record.result.gradient_norm))
-      stop_for_nan(record, settings.output);
-    ++state.step;
-    history.steps.push_back(record);
-    if (observer.on_step) observer.on_step(record);
-
-    history.interrupted = observer.interrupted && observer.interrupted();
-    const int64_t last = history.interrupted ? state.step : settings.steps;
-    if (due(state.step, settings.evaluate_every_steps, settings.steps)) {
-      history.validation.push_back(
-          {state.step,
-           validation_loss(engine, data, settings.batch_sequences, settings.evaluate_batches)});
-      if (observer.on_validation) observer.on_validation(history.validation.back());
-    }
-    if (due(state.step, settings.save_every_steps, last)) {
-      save_checkpoint(engine, state, settings.output);
-      if (observer.on_saved) observer.on_saved(*latest_checkpoint(settings.output));
-    }
-    if (history.interrupted) break;
-  }
-  return history;
+  return Run(engine, data, settings, state, observer).go();
 }
 
 }  // namespace tandem

@@ -47,6 +47,8 @@ struct TrainObserver {
   std::function<void(const StepRecord&)> on_step;
   std::function<void(const ValidationRecord&)> on_validation;
   std::function<void(const std::filesystem::path&)> on_saved;
+  // A rank was lost (why), and the run goes on after this step.
+  std::function<void(int64_t step, const std::string& why)> on_back;
   std::function<bool()> interrupted;  // asked after each step: true saves and stops
 };
 
@@ -54,8 +56,9 @@ struct TrainObserver {
 double validation_loss(Engine& engine, const Dataset& data, int64_t batch_sequences,
                        int64_t batches);
 
-// Goes on after `state.step` steps. WorldError when the loss is no longer a number: names the last
-// good checkpoint.
+// Goes on after `state.step` steps; where ranks are lost and replaced, from the last checkpoint or
+// the beginning, with the same losses as without. WorldError when the loss is no longer a number:
+// names the last good checkpoint.
 TrainHistory train(Engine& engine, const Dataset& data, const TrainSettings& settings,
                    TrainerState state, const TrainObserver& observer);
 

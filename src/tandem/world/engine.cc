@@ -6,16 +6,17 @@
 namespace tandem {
 
 Engine::Engine(Plan plan, ParameterStore& store, const WorldSettings& settings)
-    : Engine(std::move(plan), store, [&](const Plan& p, ParameterStore& s) {
-        return std::make_unique<LocalWorld>(p, s, settings);
-      }) {}
+    : Engine(std::move(plan), store, local_world(settings)) {}
 
 Engine::Engine(Plan plan, ParameterStore& store, const MakeWorld& make_world)
     : plan_(std::move(plan)), store_(store), recorder_(-1) {
   validate(plan_, store.config());
   world_ = make_world(plan_, store);
+  memory_.resize(plan_.ranks());
   logits_.resize(plan_.ranks());
   expert_tokens_.resize(model().layers * model().experts);
+  if (!world_->shares_store())
+    for (int rank = 0; rank < plan_.ranks(); ++rank) empty_.insert(rank);
 }
 
 Engine::~Engine() = default;
@@ -38,58 +39,116 @@ Task<> ask(Endpoint& endpoint, Device& device, const Command& command, int ranks
 
 }  // namespace
 
-std::vector<Report> Engine::run(const Command& command) {
+std::vector<Report> Engine::run(const Command& command, const Beside& beside) {
   if (!failure_.empty()) throw WorldError("the world has stopped: {}", failure_);
+  try {
+    return attempt(command, beside);
+  } catch (const PeerLost&) {
+    throw;
+  } catch (const WorldError& error) {
+    failure_ = error.what();
+    throw;
+  }
+}
+
+std::vector<Report> Engine::attempt(Command command, const Beside& beside) {
+  command.forget_spans = forgets_spans_;
   std::vector<Report> reports(plan_.ranks());
   // Ranks wait for each other for the same time, and tell of it: the controller waits a little
   // more.
   Endpoint endpoint(world_->controller(), recorder_, 2 * world_->timeout_seconds() + 5);
-  Task<> asked =
-      ask(endpoint, world_->controller_device(), command, plan_.ranks(), reports, logits_);
+  std::vector<Task<>> tasks;
+  tasks.push_back(
+      ask(endpoint, world_->controller_device(), command, plan_.ranks(), reports, logits_));
+  if (beside) tasks.push_back(beside(endpoint));
+  std::string failure;
+  bool lost = false;
   try {
-    endpoint.run({&asked, 1});
+    endpoint.run(tasks);
   } catch (const WorldError& error) {
-    failure_ = error.what();
+    failure = error.what();
+    lost = dynamic_cast<const PeerLost*>(&error) != nullptr;
   }
   recorder_.clear();
+  // What failed first is the cause: a rank that is lost to others may have told why.
   for (const Report& report : reports)
-    if (report.failed && (failure_.empty() || report.error.find("lost") == std::string::npos))
-      failure_ = report.error;
-  if (!failure_.empty()) throw WorldError("{}", failure_);
+    if (report.failed && (failure.empty() || !report.lost_peer)) {
+      failure = report.error;
+      lost = report.lost_peer;
+    }
+  if (lost) throw PeerLost(failure);
+  if (!failure.empty()) throw WorldError(failure);
+  forgets_spans_ = false;
+  observe(command, reports);
   for (int rank = 0; rank < plan_.ranks(); ++rank) {
     routing_.insert(routing_.end(), reports[rank].routing.begin(), reports[rank].routing.end());
-    const Role role = role_of(plan_, rank);
-    const int64_t first = plan_.stages[role.stage].layers.begin * model().experts;
-    for (size_t i = 0; i < reports[rank].expert_tokens.size(); ++i)
-      expert_tokens_[first + i] += reports[rank].expert_tokens[i];
+    count_tokens(rank, reports[rank], expert_tokens_);
+    memory_[rank] = {reports[rank].cache_bytes, reports[rank].peak_bytes};
   }
   return reports;
+}
+
+// Adds the tokens that a rank has counted, [layer of its stage][expert], to those of all layers.
+void Engine::count_tokens(int rank, const Report& report, std::vector<int64_t>& to) const {
+  const Stage& stage = plan_.stages[role_of(plan_, rank).stage];
+  const int64_t first = stage.layers.begin * model().experts;
+  for (size_t i = 0; i < report.expert_tokens.size(); ++i) to[first + i] += report.expert_tokens[i];
+}
+
+void Engine::observe(const Command& command, const std::vector<Report>& reports) {
+  Observation& seen = observation_;
+  const bool counts = observes_ && !command.sequences.empty() &&
+                      command.kind != CommandKind::restore_cache &&
+                      command.kind != CommandKind::move;
+  if (!counts) return;
+  ++seen.steps;
+  for (const SequenceWork& work : command.sequences) {
+    const auto tokens = static_cast<double>(work.tokens.size());
+    seen.tokens += tokens;
+    seen.contexts += tokens * (work.first_position + (tokens + 1) / 2);
+  }
+  const auto add = [](const std::vector<float>& seconds, auto& to) {
+    to.resize(std::max(to.size(), seconds.size()));
+    for (size_t layer = 0; layer < seconds.size(); ++layer)
+      to[layer].push_back(double{seconds[layer]});
+  };
+  seen.attention_seconds.resize(reports.size());
+  seen.expert_seconds.resize(reports.size());
+  seen.expert_tokens.resize(expert_tokens_.size());
+  for (size_t rank = 0; rank < reports.size(); ++rank) {
+    add(reports[rank].attention_seconds, seen.attention_seconds[rank]);
+    add(reports[rank].expert_seconds, seen.expert_seconds[rank]);
+    count_tokens(static_cast<int>(rank), reports[rank], seen.expert_tokens);
+  }
+}
+
+Observation Engine::take_observation() {
+  observes_ = true;
+  return std::exchange(observation_, {});
+}
+
+Command Engine::with_slots(CommandKind kind) const {
+  return {.kind = kind, .slots = rank_slots_, .tokens_per_slot = tokens_per_slot_};
 }
 
 void Engine::plan_memory(int64_t slots, int64_t tokens_per_slot) {
   if (tokens_per_slot > model().max_positions)
     throw InputError("{} tokens a sequence: the model has {} positions", tokens_per_slot,
                      model().max_positions);
-  Command command{.kind = CommandKind::plan_memory};
-  const int64_t shards = int64_t{plan_.copies} * plan_.homes();
-  command.slots = (slots + shards - 1) / shards;
-  // A batch shard of a stage with fewer shards than homes holds the slots of several homes.
-  int fewest = plan_.homes();
-  for (const Stage& stage : plan_.stages) fewest = std::min(fewest, stage.attention.batch_shards);
-  command.slots *= (plan_.homes() + fewest - 1) / fewest;
-  command.tokens_per_slot = tokens_per_slot;
-  run(command);
+  rank_slots_ = slots_of_rank(plan_, slots);
+  tokens_per_slot_ = tokens_per_slot;
+  history_.assign(slots, {});
+  run_through(with_slots(CommandKind::plan_memory));
   slots_ = slots;
 }
 
 // A slot's copy and home follow from its number; micro-batches share out each home's sequences.
 void Engine::place(Command& command) {
-  const int homes = plan_.homes();
   auto& works = command.sequences;
   for (SequenceWork& work : works) {
-    const int place = work.slot % (plan_.copies * homes);
-    work.copy = place / homes;
-    work.home = place % homes;
+    const SlotPlace place = place_of_slot(plan_, work.slot);
+    work.copy = place.copy;
+    work.home = place.home;
   }
   std::ranges::stable_sort(works, {},
                            [](const SequenceWork& w) { return std::pair(w.copy, w.home); });
@@ -123,7 +182,12 @@ Sampled Engine::infer(std::span<const SequenceTokens> sequences, bool want_logit
                                  .tokens = sequence.tokens});
   }
   place(command);
-  const std::vector<Report> reports = run(command);
+  const std::vector<Report> reports = run_through(command);
+  for (const SequenceTokens& sequence : sequences) {
+    auto& history = history_[sequence.slot];
+    history.resize(sequence.first_position);
+    history.insert(history.end(), sequence.tokens.begin(), sequence.tokens.end());
+  }
 
   Sampled result;
   std::vector<std::pair<int, int64_t>> found;  // rank and row of each sampled sequence
@@ -151,7 +215,8 @@ Sampled Engine::infer(std::span<const SequenceTokens> sequences, bool want_logit
 void Engine::release(std::span<const int32_t> slots) {
   Command command{.kind = CommandKind::release};
   command.released.assign(slots.begin(), slots.end());
-  run(command);
+  run_through(command);
+  for (const int32_t slot : slots) history_[slot].clear();
 }
 
 TrainingResult Engine::train(const TrainingBatch& batch, const TrainingStep& step) {
@@ -195,9 +260,10 @@ TrainingResult Engine::run_training(CommandKind kind, const TrainingBatch& batch
                                          .weights = slice(batch.weights)});
           }
         }
+  trains_ = trains_ || kind != CommandKind::evaluate;
   TrainingResult result;
   double weight = 0;
-  for (const Report& report : run(command)) {
+  for (const Report& report : run_or_lose(command)) {
     result.loss += report.loss_sum;
     weight += report.token_weight;
     result.balance_loss += report.balance_loss;
@@ -212,16 +278,10 @@ std::vector<RankSpans> Engine::spans() {
   std::vector<RankSpans> all;
   for (int rank = 0; rank < plan_.ranks(); ++rank) {
     const Role role = role_of(plan_, rank);
-    all.push_back({.rank = rank,
-                   .attention = role.attention,
-                   .expert = role.expert,
-                   .spans = world_->recorder(rank).spans()});
+    all.push_back({.rank = rank, .attention = role.attention, .expert = role.expert});
+    if (!forgets_spans_) all.back().spans = world_->spans(rank);
   }
   return all;
-}
-
-void Engine::clear_spans() {
-  for (int rank = 0; rank < plan_.ranks(); ++rank) world_->recorder(rank).clear();
 }
 
 }  // namespace tandem

@@ -15,8 +15,8 @@ struct Sequence {
 }  // namespace
 
 GenerateTimes generate(Engine& engine, std::span<const std::vector<int32_t>> prompts,
-                       const GenerateSettings& settings, const OnToken& on_token,
-                       bool want_logits) {
+                       const GenerateSettings& settings, const OnToken& on_token, bool want_logits,
+                       const BetweenSteps& between_steps) {
   size_t longest = 0;
   std::vector<Sequence> sequences;
   for (const auto& prompt : prompts) {
@@ -70,6 +70,7 @@ GenerateTimes generate(Engine& engine, std::span<const std::vector<int32_t>> pro
                         sequence.drawn < settings.new_tokens;
       sequence.pending = {token};
     }
+    if (between_steps) between_steps(engine);
   }
 }
 

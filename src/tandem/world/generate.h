@@ -25,9 +25,12 @@ struct GenerateTimes {
 // sequence.
 using OnToken = std::function<bool(int32_t sequence, int32_t token, const float* logits)>;
 
+// Called between steps, where something may be done to the engine.
+using BetweenSteps = std::function<void(Engine&)>;
+
 // Slots 0 .. n-1 of the engine, whose memory is planned here. Sequence i draws with seed + i.
 GenerateTimes generate(Engine& engine, std::span<const std::vector<int32_t>> prompts,
                        const GenerateSettings& settings, const OnToken& on_token,
-                       bool want_logits = false);
+                       bool want_logits = false, const BetweenSteps& between_steps = {});
 
 }  // namespace tandem

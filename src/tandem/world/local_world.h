@@ -2,19 +2,12 @@
 #pragma once
 
 #include <memory>
-#include <thread>
 #include <vector>
 
-#include "tandem/comm/local/local_transport.h"
+#include "tandem/world/seat.h"
 #include "tandem/world/world.h"
 
 namespace tandem {
-
-struct WorldSettings {
-  int threads = 1;  // for the whole process, shared out over the ranks; each has at least one
-  bool keep_all_spans = false;  // for the trace of a whole run; else the newest are kept
-  Rank::Settings rank;
-};
 
 class LocalWorld final : public World {
  public:
@@ -24,13 +17,19 @@ class LocalWorld final : public World {
   Transport& controller() override { return *controller_; }
   Device& controller_device() override { return *device_; }
   double timeout_seconds() const override { return settings_.rank.timeout_seconds; }
+  bool shards_optimizer() const override { return settings_.rank.shard_optimizer; }
+  Seat* seat(int rank) override { return &seats_[rank]->seat(); }
+  void adopt(const Plan& plan) override { plan_.set(plan); }
 
  private:
+  CurrentPlan plan_;
   WorldSettings settings_;
   LocalHub hub_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Transport> controller_;
-  std::vector<std::thread> threads_;
+  std::vector<std::unique_ptr<OccupiedSeat>> seats_;
 };
+
+MakeWorld local_world(const WorldSettings& settings);
 
 }  // namespace tandem

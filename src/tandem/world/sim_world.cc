@@ -26,6 +26,12 @@ std::vector<int> devices_of(const Plan& plan, const Cluster& cluster, std::vecto
   return devices;
 }
 
+const std::vector<Fault>& checked(const std::vector<Fault>& faults, const Cluster& cluster,
+                                  int ranks) {
+  for (const Fault& fault : faults) check(fault, cluster, ranks);
+  return faults;
+}
+
 std::vector<int> nodes_of(const Cluster& cluster, const std::vector<int>& devices) {
   std::vector<int> nodes;
   for (const int device : devices) nodes.push_back(cluster.node_of(device));
@@ -39,7 +45,8 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
     : cluster_(cluster),
       routing_(settings.routing),
       devices_(devices_of(plan, cluster, settings.devices)),
-      hub_(cluster, devices_) {
+      shards_optimizer_(settings.shard_optimizer),
+      hub_(cluster, devices_, checked(settings.faults, cluster, plan.ranks())) {
   const int ranks = plan.ranks();
   device_ = make_sim_device(cluster.types[0], routing_, hub_.clock_seconds(ranks));
   controller_ = hub_.connect(ranks);
@@ -47,25 +54,53 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
     Seat& seat = *seats_[rank];
     seat.rank->endpoint.completed(operation, since_seconds);
     seat.rank->endpoint.proceed();
+    if (!serving_[rank]->done()) return;
+    serving_[rank].reset();
+    if (seat.succeed()) return start(rank);
     // Whoever waits for a rank that has given up shall not wait in vain.
-    if (serving_[rank].done()) hub_.lose_at(rank, hub_.clock_seconds(rank));
+    hub_.lose_at(rank, hub_.clock_seconds(rank));
   });
+  if (settings.trainable) shards_ = shards(plan, store.config());
   const Rank::Settings rank_settings{.timeout_seconds = timeout_seconds(),
                                      .trainable = settings.trainable,
                                      .shard_optimizer = settings.shard_optimizer,
-                                     .nodes = nodes_of(cluster, devices_)};
+                                     .nodes = nodes_of(cluster, devices_),
+                                     .shards = settings.trainable ? &shards_ : nullptr};
+  const auto shared_plan = std::make_shared<const Plan>(plan);
   for (int number = 0; number < ranks; ++number) {
     Seat& seat = *seats_.emplace_back(std::make_unique<Seat>(number));
-    seat.device = make_sim_device(type_of(number), routing_, hub_.clock_seconds(number));
+    seat.device = make_sim_device(type_of(number), routing_, hub_.clock_seconds(number),
+                                  pace_of(number, settings.faults));
     seat.transport = hub_.connect(number);
-    seat.rank = std::make_unique<Rank>(plan, number, store, *seat.device, *seat.transport,
+    seat.rank = std::make_unique<Rank>(shared_plan, number, store, *seat.device, *seat.transport,
                                        seat.recorder, rank_settings);
     seat.recorder.clear();  // what the rank did to set itself up
     hub_.clock_seconds(number) = 0;
-    serving_.push_back(seat.rank->serve());
-    seat.rank->endpoint.resume_later(serving_.back().handle());
-    seat.rank->endpoint.proceed();
+    serving_.emplace_back();
+    start(number);
   }
+}
+
+void SimWorld::start(int rank) {
+  Rank& starting = *seats_[rank]->rank;
+  starting.endpoint.resume_later(serving_[rank].emplace(starting.serve()).handle());
+  starting.endpoint.proceed();
+}
+
+// Where its device fails the rank is lost instead.
+Pace SimWorld::pace_of(int rank, const std::vector<Fault>& faults) {
+  Pace pace;
+  for (const Fault& fault : faults) {
+    const int number = fault.of == Fault::Of::rank     ? rank
+                       : fault.of == Fault::Of::device ? devices_[rank]
+                                                       : -1;
+    if (number != fault.number) continue;
+    if (fault.fails())
+      hub_.lose_at(rank, fault.at_seconds);
+    else
+      pace.change(fault.at_seconds, fault.slow);
+  }
+  return pace;
 }
 
 // Ranks that wait let go of what they wait for, then of what they hold, then the hub goes.

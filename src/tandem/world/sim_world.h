@@ -16,12 +16,13 @@ struct SimSettings {
   Routing routing;
   std::vector<int> devices;  // of the cluster, by rank; empty: rank r sits on device r
   bool trainable = false, shard_optimizer = true;
+  std::vector<Fault> faults;
 };
 
 class SimWorld final : public World {
  public:
-  // InputError where the plan has more ranks than the cluster has devices, or names one twice. The
-  // cluster must outlive the world.
+  // InputError where the plan has more ranks than the cluster has devices, or names one twice, and
+  // where there is nothing that a fault could be of. The cluster must outlive the world.
   SimWorld(const Plan& plan, ParameterStore& store, const Cluster& cluster,
            const SimSettings& settings);
   ~SimWorld() override;
@@ -30,18 +31,27 @@ class SimWorld final : public World {
   Device& controller_device() override { return *device_; }
   double timeout_seconds() const override { return 1e9; }  // who waits in vain is found at once
 
+  bool shards_optimizer() const override { return shards_optimizer_; }
+  Seat* seat(int rank) override { return seats_[rank].get(); }
+  void adopt(const Plan&) override {}
+
   const SimHub& hub() const { return hub_; }
   const DeviceType& type_of(int rank) const { return cluster_.type_of(devices_[rank]); }
-  void lose_at(int rank, double seconds) { hub_.lose_at(rank, seconds); }
 
  private:
+  void start(int rank);
+  Pace pace_of(int rank, const std::vector<Fault>& faults);
+
   const Cluster& cluster_;
   Routing routing_;
   std::vector<int> devices_;  // by rank
+  std::vector<Shard> shards_;
+  bool shards_optimizer_;
   SimHub hub_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Transport> controller_;
-  std::vector<Task<>> serving_;
+  std::vector<std::unique_ptr<Seat>> seats_;    // by rank
+  std::vector<std::optional<Task<>>> serving_;  // by rank
 };
 
 }  // namespace tandem

@@ -1,10 +1,8 @@
 #include "tandem/comm/local/local_transport.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <mutex>
 
 #include "tandem/base/clock.h"
 #include "tandem/comm/inbox.h"
@@ -16,10 +14,26 @@ namespace tandem {
 struct LocalHub::Queue {
   explicit Queue(int peers) : inbox(peers) {}
 
+  std::atomic<bool> here{true};   // its rank sits in this process
+  std::atomic<bool> lost{false};  // its rank is lost
   std::mutex mutex;
   std::condition_variable wake;
   Inbox inbox;
+  int64_t epoch = 0;  // that its rank has joined
+  std::vector<std::pair<Envelope, Message>> early;
   std::atomic<bool> ready{false};
+
+  // Whether that is something to wake the rank for.
+  bool deliver(const Envelope& envelope, Message message) {
+    if (envelope.epoch < epoch) return false;
+    if (envelope.epoch > epoch) {
+      early.emplace_back(envelope, std::move(message));
+      return false;
+    }
+    const bool completes = inbox.deliver(envelope.from, envelope.tag, std::move(message));
+    if (completes) ready.store(true, std::memory_order_release);
+    return completes;
+  }
 };
 
 class LocalTransport final : public Transport {
@@ -31,23 +45,18 @@ class LocalTransport final : public Transport {
   double now_seconds() const override { return wall_seconds(); }
 
   bool send(Operation& operation) override {
-    LocalHub::Queue& peer = *hub_.queues_[operation.peer];
     operation.message.sent_seconds = now_seconds();
-    bool wake = false;
-    {
-      const std::lock_guard lock(peer.mutex);
-      operation.status = peer.inbox.lost(operation.peer) ? Status::peer_lost : Status::ok;
-      if (operation.status != Status::ok) return true;
-      wake = peer.inbox.deliver(rank_, operation.tag, std::move(operation.message));
-      if (wake) peer.ready.store(true, std::memory_order_release);
-    }
-    if (wake && &peer != &own_) peer.wake.notify_one();
+    const Envelope envelope{own_.epoch, rank_, operation.peer, operation.tag};
+    const bool sent = hub_.send(envelope, std::move(operation.message));
+    operation.status = sent ? Status::ok : Status::peer_lost;
     return true;
   }
 
   bool receive(Operation& operation) override {
     const std::lock_guard lock(own_.mutex);
-    return own_.inbox.receive(operation);
+    if (own_.epoch == hub_.epoch_) return own_.inbox.receive(operation);
+    operation.status = Status::cancelled;
+    return true;
   }
 
   void cancel(Operation& operation) override {
@@ -72,6 +81,22 @@ class LocalTransport final : public Transport {
     return operation;
   }
 
+  bool renew() override {
+    {
+      std::unique_lock lock(own_.mutex);
+      own_.wake.wait(lock, [&] { return hub_.closed_ || hub_.epoch_ > own_.epoch; });
+      if (hub_.closed_ || !own_.here) return false;
+    }
+    const std::lock_guard membership(hub_.membership_);
+    const std::lock_guard lock(own_.mutex);
+    own_.epoch = hub_.epoch_;
+    own_.inbox.begin(hub_.lost_);
+    own_.ready = false;
+    for (auto& [envelope, message] : std::exchange(own_.early, {}))
+      own_.deliver(envelope, std::move(message));
+    return true;
+  }
+
  private:
   void spin() const {
     if (spin_seconds_ <= 0) return;
@@ -86,7 +111,8 @@ class LocalTransport final : public Transport {
   double spin_seconds_;
 };
 
-LocalHub::LocalHub(int peers) {
+LocalHub::LocalHub(int peers, Uplink uplink)
+    : uplink_(std::move(uplink)), lost_(static_cast<size_t>(peers)) {
   for (int i = 0; i < peers; ++i) queues_.push_back(std::make_unique<Queue>(peers));
 }
 
@@ -96,15 +122,67 @@ std::unique_ptr<Transport> LocalHub::connect(int rank, double spin_seconds) {
   return std::make_unique<LocalTransport>(*this, rank, spin_seconds);
 }
 
-void LocalHub::lose(int rank) {
-  for (const auto& queue : queues_) {
-    {
-      const std::lock_guard lock(queue->mutex);
-      queue->inbox.lose(rank);
-      queue->ready.store(queue->inbox.has_completed(), std::memory_order_release);
-    }
-    queue->wake.notify_one();
+bool LocalHub::send(const Envelope& envelope, Message message) {
+  Queue& peer = *queues_[envelope.to];
+  if (peer.lost) return false;
+  if (!peer.here) {
+    uplink_(envelope, std::move(message));
+    return true;
   }
+  bool wake = false;
+  {
+    const std::lock_guard lock(peer.mutex);
+    wake = peer.deliver(envelope, std::move(message));
+  }
+  if (wake && envelope.to != envelope.from) peer.wake.notify_one();
+  return true;
+}
+
+void LocalHub::deliver(const Envelope& envelope, Message message) {
+  if (envelope.from < 0 || envelope.from >= std::ssize(queues_)) return;
+  if (envelope.to < 0 || envelope.to >= std::ssize(queues_)) return;
+  Queue& queue = *queues_[envelope.to];
+  {
+    const std::lock_guard lock(queue.mutex);
+    if (!queue.deliver(envelope, std::move(message))) return;
+  }
+  queue.wake.notify_one();
+}
+
+void LocalHub::lose(int rank) {
+  const std::lock_guard membership(membership_);
+  lost_[rank] = true;
+  queues_[rank]->lost = true;
+  for (const auto& queue : queues_) {
+    const std::lock_guard lock(queue->mutex);
+    if (queue->epoch == epoch_) queue->inbox.lose(rank);
+    queue->ready.store(queue->inbox.has_completed(), std::memory_order_release);
+  }
+  wake_all();
+}
+
+void LocalHub::begin_epoch(int64_t epoch, const std::vector<bool>& here) {
+  const std::lock_guard membership(membership_);
+  epoch_ = epoch;
+  lost_.assign(lost_.size(), false);
+  for (size_t rank = 0; rank < queues_.size(); ++rank) {
+    Queue& queue = *queues_[rank];
+    const std::lock_guard lock(queue.mutex);
+    queue.here = here[rank];
+    queue.lost = false;
+    queue.inbox.withdraw_all();
+    queue.ready.store(queue.inbox.has_completed(), std::memory_order_release);
+  }
+  wake_all();
+}
+
+void LocalHub::close() {
+  closed_ = true;
+  begin_epoch(epoch_ + 1, std::vector<bool>(queues_.size(), true));
+}
+
+void LocalHub::wake_all() {
+  for (const auto& queue : queues_) queue->wake.notify_all();
 }
 
 }  // namespace tandem

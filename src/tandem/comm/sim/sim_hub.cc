@@ -28,8 +28,8 @@ class SimTransport final : public Transport {
   int rank_;
 };
 
-SimHub::SimHub(const Cluster& cluster, std::vector<int> devices)
-    : network_(cluster), devices_(std::move(devices)) {
+SimHub::SimHub(const Cluster& cluster, std::vector<int> devices, std::span<const Fault> faults)
+    : network_(cluster, faults), devices_(std::move(devices)) {
   const int peers = static_cast<int>(devices_.size()) + 1;
   seats_.assign(static_cast<size_t>(peers), Seat(peers));
 }
@@ -57,9 +57,29 @@ void SimHub::send(int from, Operation& operation) {
   at(now, EventKind::send, index);
 }
 
-void SimHub::land(int index, double seconds) {
-  Flight flight = std::move(flights_[static_cast<size_t>(index)]);
+SimHub::Flight SimHub::take(int index) {
   free_flights_.push_back(index);
+  return std::move(flights_[static_cast<size_t>(index)]);
+}
+
+// A rank computes ahead of its loss; what it would have sent afterwards never leaves.
+void SimHub::depart(int index, double seconds) {
+  const Flight& flight = flights_[static_cast<size_t>(index)];
+  if (flight.from != controller() && seat(flight.from).lost) {
+    take(index);
+    return;
+  }
+  // Neither a rank's messages to itself nor the controller's cross the network.
+  if (flight.from == flight.to || flight.from == controller() || flight.to == controller())
+    return land(index, seconds);
+  const Network::Arrival arrival =
+      network_.arrival(devices_[static_cast<size_t>(flight.from)],
+                       devices_[static_cast<size_t>(flight.to)], flight.message.bytes(), seconds);
+  at(arrival.seconds, arrival.lost ? EventKind::cut : EventKind::arrive, index);
+}
+
+void SimHub::land(int index, double seconds) {
+  Flight flight = take(index);
   Seat& to = seat(flight.to);
   if (to.lost) return;
   const bool awaited = to.inbox.deliver(flight.from, flight.tag, std::move(flight.message));
@@ -84,28 +104,28 @@ void SimHub::look(int rank, double seconds) {
 
 void SimHub::lose(int rank, double seconds) {
   seat(rank).lost = true;
-  for (int other = 0; other < static_cast<int>(seats_.size()); ++other) {
-    Seat& own = seat(other);
-    own.inbox.lose(rank);
-    if (other != rank && own.idle && own.inbox.has_completed()) look(other, seconds);
-  }
+  for (int other = 0; other < static_cast<int>(seats_.size()); ++other)
+    lose_to(other, rank, seconds);
+}
+
+// `rank` learns that nothing will come from the peer any more.
+void SimHub::lose_to(int rank, int peer, double seconds) {
+  Seat& own = seat(rank);
+  own.inbox.lose(peer);
+  if (rank != peer && own.idle && own.inbox.has_completed()) look(rank, seconds);
 }
 
 void SimHub::handle(const Event& event) {
   ++events_;
   switch (event.kind) {
-    case EventKind::send: {
-      const Flight& flight = flights_[static_cast<size_t>(event.index)];
-      // Neither a rank's messages to itself nor the controller's cross the network.
-      if (flight.from == flight.to || flight.from == controller() || flight.to == controller())
-        return land(event.index, event.seconds);
-      return at(network_.arrival_seconds(devices_[static_cast<size_t>(flight.from)],
-                                         devices_[static_cast<size_t>(flight.to)],
-                                         flight.message.bytes(), event.seconds),
-                EventKind::arrive, event.index);
-    }
+    case EventKind::send:
+      return depart(event.index, event.seconds);
     case EventKind::arrive:
       return land(event.index, event.seconds);
+    case EventKind::cut: {
+      const Flight flight = take(event.index);
+      return lose_to(flight.to, flight.from, event.seconds);
+    }
     case EventKind::look:
       return look(event.index, event.seconds);
     case EventKind::lose:

@@ -22,7 +22,9 @@ class SimHub {
  public:
   // devices[rank] is the device of the cluster that a rank sits on. The peer behind the last rank
   // is the controller, which is not part of the cluster: its messages take no time.
-  SimHub(const Cluster& cluster, std::vector<int> devices);
+  // Of the faults, those of links count: what goes over one that has failed is lost, and its
+  // receiver learns that the sender is lost to it.
+  SimHub(const Cluster& cluster, std::vector<int> devices, std::span<const Fault> faults = {});
 
   // The hub must outlive it. Only the controller's may poll().
   std::unique_ptr<Transport> connect(int rank);
@@ -37,7 +39,7 @@ class SimHub {
 
  private:
   friend class SimTransport;
-  enum class EventKind : uint8_t { send, arrive, look, lose };
+  enum class EventKind : uint8_t { send, arrive, cut, look, lose };
   struct Event {
     double seconds;
     int64_t number;
@@ -67,9 +69,12 @@ class SimHub {
   void send(int from, Operation& operation);
   Operation* poll();
   void handle(const Event& event);
+  Flight take(int flight);
+  void depart(int flight, double seconds);
   void land(int flight, double seconds);
   void look(int rank, double seconds);
   void lose(int rank, double seconds);
+  void lose_to(int rank, int peer, double seconds);
   [[noreturn]] void report_deadlock() const;
 
   Network network_;

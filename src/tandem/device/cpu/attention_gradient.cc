@@ -17,14 +17,16 @@ TANDEM_TILES_INLINE Gradients gradients(const GradientStep& s, int64_t position,
   const __m512 delta = _mm512_load_ps(s.delta + lane), seen = _mm512_load_ps(s.seen + lane);
   const __mmask16 sees =
       _mm512_cmp_ps_mask(_mm512_set1_ps(static_cast<float>(position)), seen, _CMP_LT_OQ);
-  p = _mm512_maskz_mov_ps(sees, p);
   const __m512 scaled = _mm512_mul_ps(p, _mm512_set1_ps(s.dscore_scale));
   if (s.mask) {
     const __m512 mask = _mm512_load_ps((*s.mask)[position] + lane);
     dp = _mm512_mul_ps(dp, mask);
     p = _mm512_mul_ps(p, mask);
   }
-  return {p, _mm512_maskz_mul_ps(sees, scaled, _mm512_sub_ps(dp, delta))};
+  // Last, since lanes that are no row's hold anything, and what is summed over rows takes all
+  // lanes.
+  return {_mm512_maskz_mov_ps(sees, p),
+          _mm512_maskz_mul_ps(sees, scaled, _mm512_sub_ps(dp, delta))};
 }
 
 }  // namespace

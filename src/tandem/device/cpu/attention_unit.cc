@@ -1,5 +1,7 @@
 #include "tandem/device/cpu/attention_unit.h"
 
+#include "tandem/device/cpu/store.h"
+
 #include "tandem/device/cpu/random_lanes.h"
 
 namespace tandem::cpu {

@@ -124,20 +124,15 @@ class Backward {
     return {features.rows<const std::byte*>(in_wave(task), scratch), weights(task).up.rows};
   }
 
-  // dx = dgate W_gate + dup W_up, in pieces of rows that stay in the second-level cache.
+  // dx = dgate W_gate + dup W_up.
   void row_gradient(const ExpertTask& task, const Interval& blocks) const {
     static thread_local Scratch dgate_scratch, dup_scratch, dx_scratch;
     const ExpertMatrices& w = weights(task);
-    const std::span<std::byte*> dx = rows_of<std::byte*>(op_.dx, task.rows, dx_scratch);
-    const RowsOf dgate = features_of(dgate_, task, dgate_scratch);
-    const RowsOf dup = features_of(dup_, task, dup_scratch);
-    constexpr int64_t at_once = 256;
-    for (int64_t begin = 0; begin < task.rows.size(); begin += at_once) {
-      const Interval some{begin, std::min(begin + at_once, task.rows.size())};
-      const GradientTerm terms[] = {{dgate.part(some), w.gate}, {dup.part(some), w.up}};
-      input_gradient(engine_, std::span(terms).subspan(w.gate ? 0 : 1), blocks,
-                     {.rows = part_of(dx, some), .dtype = op_.dx.sources[0].dtype});
-    }
+    const GradientTerm terms[] = {{features_of(dgate_, task, dgate_scratch), w.gate},
+                                  {features_of(dup_, task, dup_scratch), w.up}};
+    input_gradient(engine_, std::span(terms).subspan(w.gate ? 0 : 1), blocks,
+                   {.rows = rows_of<std::byte*>(op_.dx, task.rows, dx_scratch),
+                    .dtype = op_.dx.sources[0].dtype});
   }
 
   void down_gradient(const ExpertTask& task, const Interval& panels) const {

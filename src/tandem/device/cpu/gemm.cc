@@ -74,29 +74,93 @@ void share_rows(int threads, int64_t rows, int64_t at_once, int64_t panels, cons
   });
 }
 
+// A bias as f32, or none.
+class Bias {
+ public:
+  Bias(const Tensor& bias, const Interval& columns, Scratch& scratch) : columns_(columns) {
+    if (!bias.data) return;
+    float* to = scratch.get<float>(blocks_of(columns.size()) * block_rows);
+    read_floats(bias.data + columns.begin * size_of(bias.dtype), bias.dtype, to, columns.size());
+    numbers_ = to;
+  }
+  const float* at(int64_t column) const {
+    return numbers_ ? numbers_ + column - columns_.begin : nullptr;
+  }
+
+ private:
+  Interval columns_;
+  const float* numbers_ = nullptr;
+};
+
+// From how many rows of x on it is cheaper to pack the weights and to turn no sums.
+constexpr int64_t many_rows = 1024;
+
+// Some rows of x are packed, and weights pass by where they lie.
 void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
                  const Interval& panels) {
-  static thread_local Scratch x_rows, y_rows, packed;
+  static thread_local Scratch x_rows, y_rows, bias_scratch, packed;
   const TileSession session(engine);
   const RowsOf from{rows_of<const std::byte*>(op.x, rows, x_rows), op.x.cols};
   const PackedRows x = pack_rows(engine, from, packed);
   const std::span<std::byte*> y = rows_of<std::byte*>(op.y, rows, y_rows);
-  alignas(64) float bias[block_rows] = {};
+  const Bias bias(op.bias, {panels.begin * block_rows, op.weight.rows}, bias_scratch);
   const auto store = [&](int64_t panel, Sums& sums, const Interval& some, int step) {
-    Target to{.rows = part_of(y, some),
-              .first = panel * block_rows,
-              .dtype = op.y.dtype,
-              .accumulate = op.accumulate};
-    to.cols = std::min(block_rows, op.weight.rows - to.first);
-    if (op.bias.data) {
-      read_floats(op.bias.data + to.first * size_of(op.bias.dtype), op.bias.dtype, bias, to.cols);
-      to.bias = bias;
-    }
-    store_block_transposed(sums, to, step);
+    const int64_t first = panel * block_rows;
+    store_block_transposed(sums,
+                           {.rows = part_of(y, some),
+                            .cols = std::min(block_rows, op.weight.rows - first),
+                            .first = first,
+                            .dtype = op.y.dtype,
+                            .accumulate = op.accumulate,
+                            .bias = bias.at(first)},
+                           step);
   };
   multiply_panels(
       engine, panels, [&](int64_t panel) { return weight_rows(op.weight, panel); }, op.x.cols, x,
       store);
+}
+
+// The rows of a matrix pass by, where they lie, a slice of another one that is packed: the sums for
+// columns [first, first + packed.rows) of `to`, row by row as they are stored.
+void multiply_rows(const Engine& engine, const Tensor& rows, const PackedRows& packed,
+                   const Target& to) {
+  multiply_panels(
+      engine, {0, blocks_of(rows.rows)}, [&](int64_t panel) { return weight_rows(rows, panel); },
+      packed.depth, packed,
+      [&](int64_t panel, Sums& sums, const Interval& columns, int step) {
+        Target block = to;
+        block.rows =
+            part_of(to.rows, {panel * block_rows, std::min((panel + 1) * block_rows, rows.rows)});
+        block.first += columns.begin;
+        block.cols = columns.size();
+        if (to.bias) block.bias += columns.begin;
+        store_block(sums, block, step);
+      });
+}
+
+// Runs body(columns) for slices of the columns of a result, so wide that what is packed for them
+// stays in the second-level cache.
+template <class Body>
+void share_columns(int threads, const Engine& engine, int64_t count, int64_t depth,
+                   const Body& body) {
+  const int64_t at_once = rows_at_once(engine, count, depth, threads);
+  parallel_items(threads, (count + at_once - 1) / at_once, [&](int64_t i) {
+    body(Interval{i * at_once, std::min((i + 1) * at_once, count)});
+  });
+}
+
+// The other way about, for many rows: some rows of the weights are packed, and those of x pass by.
+// Sums then lie as they are stored. An element is the same sum in the same order.
+void linear_columns(const Engine& engine, const Linear& op, const Interval& columns) {
+  static thread_local Scratch weight_scratch, y_rows, bias_scratch, packed;
+  const TileSession session(engine);
+  const RowsOf from{rows_of<const std::byte*>(op.weight, columns, weight_scratch), op.x.cols};
+  multiply_rows(engine, op.x, pack_rows(engine, from, packed),
+                {.rows = rows_of<std::byte*>(op.y, {0, op.y.rows}, y_rows),
+                 .first = columns.begin,
+                 .dtype = op.y.dtype,
+                 .accumulate = op.accumulate,
+                 .bias = Bias(op.bias, columns, bias_scratch).at(columns.begin)});
 }
 
 // As many rows of the weights at a time as stay in the second-level cache.
@@ -118,6 +182,9 @@ void run_widened(const Linear& op, int threads) {
 void run(const Linear& op, int threads) {
   if (op.weight.dtype == DType::fp8) return run_widened(op, threads);
   const Engine engine = engine_for(op.weight.dtype);
+  if (engine.tiles && op.x.rows >= many_rows)
+    return share_columns(threads, engine, op.weight.rows, op.x.cols,
+                         [&](const Interval& columns) { linear_columns(engine, op, columns); });
   share_rows(threads, op.x.rows, rows_at_once(engine, op.x.rows, op.x.cols, threads),
              blocks_of(op.weight.rows), [&](const Interval& rows, const Interval& panels) {
                linear_rows(engine, op, rows, panels);
@@ -126,17 +193,17 @@ void run(const Linear& op, int threads) {
 
 void run(const LinearInputGradient& op, int threads) {
   const Engine engine = engine_for(op.weight.dtype);
-  share_rows(threads, op.dy.rows, rows_at_once(engine, op.dy.rows, op.dy.cols, threads),
-             blocks_of(op.weight.cols), [&](const Interval& rows, const Interval& blocks) {
-               static thread_local Scratch dy_rows, dx_rows;
-               const TileSession session(engine);
-               const GradientTerm term{
-                   {rows_of<const std::byte*>(op.dy, rows, dy_rows), op.dy.cols}, op.weight};
-               input_gradient(engine, {&term, 1}, blocks,
-                              {.rows = rows_of<std::byte*>(op.dx, rows, dx_rows),
-                               .dtype = op.dx.dtype,
-                               .accumulate = op.accumulate});
-             });
+  share_columns(threads, engine, op.weight.cols, op.dy.cols, [&](const Interval& columns) {
+    static thread_local Scratch weight_scratch, dx_rows, packed;
+    const TileSession session(engine);
+    const RowsOf weight{rows_of<const std::byte*>(op.weight, {0, op.weight.rows}, weight_scratch),
+                        op.weight.cols};
+    multiply_rows(engine, op.dy, pack_columns(engine, weight.columns(columns), packed),
+                  {.rows = rows_of<std::byte*>(op.dx, {0, op.dx.rows}, dx_rows),
+                   .first = columns.begin,
+                   .dtype = op.dx.dtype,
+                   .accumulate = op.accumulate});
+  });
 }
 
 namespace {

@@ -15,13 +15,6 @@ PackedPanels pack_panels(const Engine& engine, const RowsOf& rows, std::byte* to
   return panels;
 }
 
-Strips pack_columns(const Engine& engine, const RowsOf& rows, Scratch& scratch) {
-  Strips to{nullptr, blocks_of(rows.cols), engine.lines(rows.count())};
-  to.data = scratch.get<std::byte>(to.bytes());
-  pack_strips_transposed(engine, rows, to);
-  return to;
-}
-
 RowsOf rows_of(const Tensor& t, Scratch& scratch) {
   const auto list = pointers<const std::byte*>(scratch, t.rows);
   for (int64_t i = 0; i < t.rows; ++i) list[static_cast<size_t>(i)] = t.row_bytes(i);
@@ -43,8 +36,10 @@ InputGradient::InputGradient(const Engine& engine, std::span<const GradientTerm>
 void InputGradient::pack_weights(const Interval& blocks) {
   static thread_local Scratch scratch[most_terms], row_scratch;
   for (size_t t = 0; t < terms_.size(); ++t)
-    strips_[t] = pack_columns(
-        engine_, rows_of(terms_[t].weight, row_scratch).columns(columns_of(blocks)), scratch[t]);
+    strips_[t] =
+        pack_columns(engine_, rows_of(terms_[t].weight, row_scratch).columns(columns_of(blocks)),
+                     scratch[t])
+            .strips;
 }
 
 // A few lines of depth for all blocks, then the next ones: so that a panel's lines stay in the
@@ -111,7 +106,7 @@ void add_depth(const Engine& engine, const RowsOf& dy, const RowsOf& x, const Te
         engine, dy.columns({i * block_rows, std::min((i + 1) * block_rows, dweight.rows)}), to);
   for (int64_t first = 0; first < dweight.cols; first += columns_at_once) {
     const Interval columns{first, std::min(first + columns_at_once, dweight.cols)};
-    const Strips strips = pack_columns(engine, x.columns(columns), strip_scratch);
+    const Strips strips = pack_columns(engine, x.columns(columns), strip_scratch).strips;
     for (int64_t i = 0; i < panels.size(); ++i)
       for (int64_t line = 0; line < packed.lines; line += lines_at_once)
         for (int64_t j = 0; j < blocks_of(columns.size()); ++j)

@@ -49,7 +49,7 @@ class InputGradient {
 
  private:
   static constexpr size_t most_terms = 2;
-  static constexpr int64_t most_blocks = 4;  // made from 256 bytes of each row of bf16 weights
+  static constexpr int64_t most_blocks = 8;  // made from 512 bytes of each row of bf16 weights
 
   void pack_weights(const Interval& blocks);
   void multiply(int64_t column_blocks, Sums* sums) const;

@@ -37,12 +37,19 @@ HWY_INLINE Statistics statistics_of(const Norm& op, const float* x, int64_t n) {
   return s;
 }
 
+// body(row, piece of `width` columns)
+template <class Body>
+HWY_INLINE void for_pieces(int64_t cols, int64_t width, Interval rows, const Body& body) {
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    for (int64_t piece = 0; piece * width < cols; ++piece) body(row, piece);
+}
+
 template <class T>
 HWY_INLINE void norm_rows(const Norm& op, Interval rows, const T* weight, const T* bias) {
-  const int64_t n = op.x.cols;
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float* x = op.x.row<float>(row);
-    T* y = op.y.row<T>(row);
+  const int64_t n = op.weight.cols;
+  for_pieces(op.x.cols, n, rows, [&](int64_t row, int64_t piece) HWY_ATTR {
+    const float* x = op.x.row<float>(row) + piece * n;
+    T* y = op.y.row<T>(row) + piece * n;
     const Statistics s = statistics_of(op, x, n);
     const auto mean = hn::Set(F32(), s.mean), scaled = hn::Set(F32(), s.scale);
     for_lanes(n, [&](int64_t i, auto p) HWY_ATTR {
@@ -51,20 +58,21 @@ HWY_INLINE void norm_rows(const Norm& op, Interval rows, const T* weight, const 
       store(bias ? hn::MulAdd(normal, w, load(bias + i, p)) : hn::Mul(normal, w), y + i, p);
     });
     if (!op.statistics.empty()) {
-      op.statistics.row<float>(row)[0] = s.mean;
-      op.statistics.row<float>(row)[1] = s.scale;
+      op.statistics.row<float>(row)[2 * piece] = s.mean;
+      op.statistics.row<float>(row)[2 * piece + 1] = s.scale;
     }
-  }
+  });
 }
 
 // dx += scale (g - mean(g) - xhat mean(g xhat)) with g = dy weight; RMSNorm has no mean(g).
 template <class T>
 HWY_INLINE void input_gradient(const NormBackward& op, Interval rows, const T* weight) {
-  const int64_t n = op.x.cols;
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float *x = op.x.row<float>(row), *statistics = op.statistics.row<float>(row);
-    const float* dy = op.dy.row<float>(row);
-    float* dx = op.dx.row<float>(row);
+  const int64_t n = op.weight.cols;
+  for_pieces(op.x.cols, n, rows, [&](int64_t row, int64_t piece) HWY_ATTR {
+    const float* x = op.x.row<float>(row) + piece * n;
+    const float* statistics = op.statistics.row<float>(row) + 2 * piece;
+    const float* dy = op.dy.row<float>(row) + piece * n;
+    float* dx = op.dx.row<float>(row) + piece * n;
     const auto mean = hn::Set(F32(), statistics[0]), scaled = hn::Set(F32(), statistics[1]);
     auto sum = hn::Zero(F32()), product = hn::Zero(F32());
     for_lanes(n, [&](int64_t i, auto p) HWY_ATTR {
@@ -81,16 +89,18 @@ HWY_INLINE void input_gradient(const NormBackward& op, Interval rows, const T* w
       const auto change = hn::NegMulAdd(normal, along, hn::Sub(g, shift));
       store(hn::MulAdd(scaled, change, load(dx + i, p)), dx + i, p);
     });
-  }
+  });
 }
 
-// Columns `cols` of dweight and dbias: the rows in order.
+// Columns `cols` of dweight and dbias: the rows in order, and a row's pieces.
 HWY_INLINE void weight_gradient(const NormBackward& op, Interval cols) {
   float* dweight = op.dweight.row<float>(0) + cols.begin;
   float* dbias = op.dbias.empty() ? nullptr : op.dbias.row<float>(0) + cols.begin;
-  for (int64_t row = op.weight_rows.begin; row < op.weight_rows.end; ++row) {
-    const float *x = op.x.row<float>(row) + cols.begin, *statistics = op.statistics.row<float>(row);
-    const float* dy = op.dy.row<float>(row) + cols.begin;
+  const int64_t n = op.weight.cols;
+  for_pieces(op.x.cols, n, op.weight_rows, [&](int64_t row, int64_t piece) HWY_ATTR {
+    const float* x = op.x.row<float>(row) + piece * n + cols.begin;
+    const float* statistics = op.statistics.row<float>(row) + 2 * piece;
+    const float* dy = op.dy.row<float>(row) + piece * n + cols.begin;
     const auto mean = hn::Set(F32(), statistics[0]), scaled = hn::Set(F32(), statistics[1]);
     for_lanes(cols.size(), [&](int64_t i, auto p) HWY_ATTR {
       const auto g = load(dy + i, p);
@@ -98,7 +108,7 @@ HWY_INLINE void weight_gradient(const NormBackward& op, Interval cols) {
       store(hn::MulAdd(g, normal, load(dweight + i, p)), dweight + i, p);
       if (dbias) store(hn::Add(load(dbias + i, p), g), dbias + i, p);
     });
-  }
+  });
 }
 
 void norm(const Norm& op, Interval rows) {
@@ -132,7 +142,8 @@ HWY_EXPORT(norm_input_gradient);
 HWY_EXPORT(norm_weight_gradient);
 
 void run(const Norm& op, int threads) {
-  TANDEM_CHECK(op.x.dtype == DType::f32 && op.weight.dtype == op.y.dtype && op.x.cols == op.y.cols,
+  TANDEM_CHECK(op.x.dtype == DType::f32 && op.weight.dtype == op.y.dtype &&
+                   op.x.cols == op.y.cols && op.x.cols % op.weight.cols == 0,
                "norm of {} into {}", dtype_name(op.x.dtype), dtype_name(op.y.dtype));
   parallel_ranges(useful_threads(threads, op.x.elements()), op.x.rows, [&](const Interval& rows) {
     HWY_DYNAMIC_DISPATCH(norm)(op, rows);
@@ -145,7 +156,7 @@ void run(const NormBackward& op, int threads) {
   const int useful = useful_threads(threads, op.x.elements());
   if (!op.dweight.empty() && !op.weight_rows.empty()) {
     constexpr int64_t grain = 64;  // whole cache lines to a thread
-    const int64_t cols = op.x.cols;
+    const int64_t cols = op.weight.cols;
     parallel_ranges(useful, (cols + grain - 1) / grain, [&](const Interval& range) {
       const Interval columns{range.begin * grain, std::min(cols, range.end * grain)};
       HWY_DYNAMIC_DISPATCH(norm_weight_gradient)(op, columns);

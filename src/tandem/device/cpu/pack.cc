@@ -62,120 +62,43 @@ void strips(const Engine& engine, const RowsOf& from, const Strips& to) {
     }
 }
 
-// 16 dwords from one row (f32) or two rows (pairs of bf16) of depth, from column `begin` on.
+// 32 dwords from one row (f32) or two rows (pairs of bf16) of depth, from column `begin` on.
 HWY_INLINE void depth_dwords(const Engine& engine, const std::byte* even, const std::byte* odd,
                              int64_t begin, int64_t end, std::byte* to) {
   alignas(64) std::byte spare[2][line_bytes];
-  if (!engine.pairs) return copy_line(line_of(even, begin * 4, end * 4, spare[0]), to);
-  if (even && odd && end - begin >= 16) return interleave(even + begin * 2, odd + begin * 2, to);
-  const int64_t stop = std::min(end, begin + 16);
-  interleave(line_of(even, begin * 2, stop * 2, spare[0]),
-             line_of(odd, begin * 2, stop * 2, spare[1]), to);
+  if (engine.pairs)
+    return interleave(line_of(even, begin * 2, end * 2, spare[0]),
+                      line_of(odd, begin * 2, end * 2, spare[1]), to);
+  copy_line(line_of(even, begin * 4, end * 4, spare[0]), to);
+  copy_line(line_of(even, (begin + 16) * 4, end * 4, spare[1]), to + line_bytes);
 }
 
-void strips_transposed(const Engine& engine, const RowsOf& from, const Strips& to) {
+// 16 dwords of depth.
+HWY_INLINE void depth_line(const Engine& engine, const RowsOf& from, int64_t line, int64_t begin,
+                           std::byte* to) {
   const int64_t number_bytes = size(engine), step = engine.pairs ? 2 : 1;
-  for (int64_t dword = 0; dword < to.lines * 16; ++dword) {
-    const std::byte* even = from.row(dword * step, number_bytes);
-    const std::byte* odd = from.row(dword * step + 1, number_bytes);
-    for (int64_t begin = 0; begin < to.count * block_columns; begin += 16)
-      depth_dwords(engine, even, odd, begin, from.cols,
-                   to.at(begin / block_columns, dword / 16) + dword % 16 * strip_dword_bytes +
-                       begin % block_columns * 4);
-  }
+  for (int64_t dword = line * 16; dword < line * 16 + 16; ++dword, to += strip_dword_bytes)
+    depth_dwords(engine, from.row(dword * step, number_bytes),
+                 from.row(dword * step + 1, number_bytes), begin, from.cols, to);
+}
+
+// Line by line: strips lie so far apart that the same line of all of them competes for one place.
+void strips_transposed(const Engine& engine, const RowsOf& from, const Strips& to) {
+  for (int64_t line = 0; line < to.lines; ++line)
+    for (int64_t strip = 0; strip < to.count; ++strip)
+      depth_line(engine, from, line, strip * block_columns, to.at(strip, line));
 }
 
 void panel_transposed(const Engine& engine, const RowsOf& from, std::byte* to) {
-  const int64_t lines = engine.lines(from.count()), number_bytes = size(engine);
-  const int64_t step = engine.pairs ? 2 : 1;
-  alignas(64) std::byte lying[16][line_bytes];
-  for (int64_t line = 0; line < lines; ++line)
-    for (int64_t begin = 0; begin < block_rows; begin += 16, to += 16 * line_bytes) {
+  alignas(64) std::byte lying[strip_line_bytes];
+  for (int64_t line = 0; line < engine.lines(from.count()); ++line) {
+    depth_line(engine, from, line, 0, lying);
+    for (int64_t half = 0; half < 2; ++half, to += 16 * line_bytes) {
       const std::byte* in[16];
-      for (int64_t d = 0; d < 16; ++d) {
-        const int64_t depth = (line * 16 + d) * step;
-        depth_dwords(engine, from.row(depth, number_bytes), from.row(depth + 1, number_bytes),
-                     begin, from.cols, lying[d]);
-        in[d] = lying[d];
-      }
+      for (int64_t d = 0; d < 16; ++d) in[d] = lying + d * strip_dword_bytes + half * line_bytes;
       transpose(in, to, line_bytes);
     }
-}
-
-// Adds what is wanted to up to 16 sums of one row and writes them.
-HWY_INLINE void store_run(const float* sums, const Target& to, std::byte* row, int64_t begin) {
-  std::byte* out = row + (to.first + begin) * size_of(to.dtype);
-  const int64_t count = std::min<int64_t>(16, to.cols - begin);
-  if (count == 16 && !to.bias && !to.accumulate) return write_16(sums, out, to.dtype);
-  alignas(64) float run[16], old[16] = {};
-  std::memcpy(run, sums, sizeof(run));
-  if (to.bias)
-    for (int64_t j = 0; j < count; ++j) run[j] += to.bias[begin + j];
-  if (to.accumulate) {
-    read_floats(out, to.dtype, old, count);
-    for (int64_t j = 0; j < 16; ++j) run[j] += old[j];
   }
-  if (count == 16) return write_16(run, out, to.dtype);
-  write_floats(run, out, to.dtype, count);
-}
-
-void store(const float (*sums)[block_columns], const Target& to) {
-  for (size_t i = 0; i < to.rows.size(); ++i)
-    for (int64_t begin = 0; to.rows[i] && begin < to.cols; begin += 16)
-      store_run(sums[i] + begin, to, to.rows[i], begin);
-}
-
-// 16 rows and columns of f32.
-void store_quarter(const float (*sums)[block_columns], const Target& to, int64_t first,
-                   int64_t begin) {
-  alignas(64) std::byte turned[16 * line_bytes];
-  const std::byte* in[16];
-  for (int64_t j = 0; j < 16; ++j)
-    in[j] = reinterpret_cast<const std::byte*>(sums[begin + j] + first);
-  transpose(in, turned, line_bytes);
-  const auto rows = static_cast<int64_t>(to.rows.size());
-  for (int64_t i = first; i < std::min(first + 16, rows); ++i)
-    if (std::byte* row = to.rows[static_cast<size_t>(i)])
-      store_run(reinterpret_cast<const float*>(turned + (i - first) * line_bytes), to, row, begin);
-}
-
-HWY_INLINE void prepare_write(const std::byte* run, const Target& to) {
-  __builtin_prefetch(run, 1);
-  __builtin_prefetch(run + to.cols * size_of(to.dtype) - 1, 1);
-}
-
-// bf16, a quarter of the work on 16 rows: first the sums are turned, then rows are stored.
-void store_pairs(float (*sums)[block_columns], const Target& to, int64_t first, int quarter) {
-  const int64_t begin = quarter % 2 * 2;
-  if (quarter < 2) {
-    for (int64_t part = begin * 8; part < std::min(begin * 8 + 16, to.cols); part += 8)
-      turn_pairs(sums + part, first, to.bias ? to.bias + part : nullptr);
-    return;
-  }
-  const auto rows = static_cast<int64_t>(to.rows.size());
-  for (int64_t j = begin; j < begin + 2; ++j) {
-    std::byte* out[4] = {};
-    for (int64_t l = 0; l < 4; ++l)
-      if (const int64_t i = first + j + 4 * l; i < rows && to.rows[static_cast<size_t>(i)])
-        out[l] = to.rows[static_cast<size_t>(i)] + to.first * 2;
-    store_turned(sums, first, j, out, to.cols);
-  }
-}
-
-void store_transposed(float (*sums)[block_columns], const Target& to, int step) {
-  constexpr int preparing = store_steps / 2;
-  if (step < preparing) {
-    for (size_t i = step; i < to.rows.size(); i += preparing)
-      if (to.rows[i]) prepare_write(to.rows[i] + to.first * size_of(to.dtype), to);
-    return;
-  }
-  const int64_t half = (step - preparing) / 4;
-  const int quarter = step % 4;
-  if (half * 16 >= static_cast<int64_t>(to.rows.size())) return;
-  if (to.dtype == DType::bf16 && !to.accumulate)
-    store_pairs(sums, to, half * 16, quarter);
-  else if (quarter < 2 && quarter * 16 < to.cols)
-    store_quarter(sums, to, half * 16, quarter * 16);
 }
 
 void features(const Engine& engine, const float (*from)[block_columns], const Interval& depth,
@@ -209,8 +132,6 @@ HWY_EXPORT(panel);
 HWY_EXPORT(strips);
 HWY_EXPORT(panel_transposed);
 HWY_EXPORT(strips_transposed);
-HWY_EXPORT(store);
-HWY_EXPORT(store_transposed);
 HWY_EXPORT(features);
 HWY_EXPORT(round_all);
 
@@ -251,12 +172,6 @@ void pack_panel_transposed(const Engine& engine, const RowsOf& from, std::byte* 
 }
 void pack_strips_transposed(const Engine& engine, const RowsOf& from, const Strips& to) {
   HWY_DYNAMIC_DISPATCH(strips_transposed)(engine, Ready(engine, from).rows(), to);
-}
-void store_block(const float (*sums)[block_columns], const Target& to) {
-  HWY_DYNAMIC_DISPATCH(store)(sums, to);
-}
-void store_block_transposed(float (*sums)[block_columns], const Target& to, int step) {
-  HWY_DYNAMIC_DISPATCH(store_transposed)(sums, to, step);
 }
 void put_features(const Engine& engine, const float (*features)[block_columns],
                   const Interval& depth, int columns, const Strips& to, int64_t strip) {

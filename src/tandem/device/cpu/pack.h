@@ -39,25 +39,6 @@ void pack_panel_transposed(const Engine& engine, const RowsOf& from, std::byte* 
 // Rows are depth, columns are columns of strips.
 void pack_strips_transposed(const Engine& engine, const RowsOf& from, const Strips& to);
 
-// Where sums go: columns [first, first + cols) of rows; null for a row that is not wanted.
-struct Target {
-  std::span<std::byte* const> rows;
-  int64_t cols = 0;
-  int64_t first = 0;
-  DType dtype = DType::f32;
-  bool accumulate = false;
-  const float* bias = nullptr;  // 32 numbers, of the first column on; may be null
-};
-// The sum for row i and column j is sums[i][j], or, transposed, sums[j][i]. At most 32 each.
-void store_block(const float (*sums)[block_columns], const Target& to);
-// In `store_steps` steps, one after the other. The first half of them touches no sums, it brings
-// the rows near; the others are of much the same work, and use up the sums.
-inline constexpr int store_steps = 16;
-void store_block_transposed(float (*sums)[block_columns], const Target& to, int step);
-inline void store_block_transposed(float (*sums)[block_columns], const Target& to) {
-  for (int step = 0; step < store_steps; ++step) store_block_transposed(sums, to, step);
-}
-
 // Hidden features [feature][32 columns], rounded to the engine's dtype already, into a strip whose
 // depth are the features. The bounds of `depth` are even where dwords are pairs; `columns` is 16
 // or 32.

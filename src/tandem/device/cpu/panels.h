@@ -7,10 +7,9 @@
 
 #include "tandem/device/cpu/pack.h"
 #include "tandem/device/cpu/scratch.h"
+#include "tandem/device/cpu/store.h"
 
 namespace tandem::cpu {
-
-using Sums = float[block_rows][block_columns];
 
 // Sums are handed on in this many steps, each a few hundred instructions at most. In the first
 // half of them sums may still be on their way from a kernel: it is for bringing near the memory
@@ -42,6 +41,8 @@ struct PackedRows {
 // Strips for them, without memory yet.
 PackedRows packed_rows(const Engine& engine, int64_t rows, int64_t depth);
 PackedRows pack_rows(const Engine& engine, const RowsOf& from, Scratch& to);
+// Of the other matrix's columns: rows are depth, column i is what row i is above.
+PackedRows pack_columns(const Engine& engine, const RowsOf& from, Scratch& to);
 
 // How many rows are packed at once, and go through all weights before the next ones do: as many as
 // the second-level cache holds, since the more they are, the less often weights are read.
@@ -85,6 +86,8 @@ class PanelProduct {
   struct Ahead {
     WeightRows rows;
     Interval lines;
+    int64_t passes = 0, pass_steps = 0;  // over these rows, and steps of each
+    int64_t at_once = 0;                 // lines of a row in a step
   };
 
   Step next(const Step& step) const;
@@ -97,6 +100,7 @@ class PanelProduct {
   void look_ahead(const Step& next);
   void during();
   void bring_near();
+  void bring_first(const Step& step);
   void hand_on(int steps);
   Panel packed_panel() const {
     return {{packed_, packed_ + 16 * line_bytes}, line_bytes, block_rows * line_bytes};

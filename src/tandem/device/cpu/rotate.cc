@@ -56,15 +56,14 @@ namespace tandem::cpu {
 HWY_EXPORT(rotate_rows);
 
 void run(const RotationTable& op, int threads) {
-  const int64_t width = op.table.cols, half = width / 2;
+  const int64_t half = op.table.cols / 2;
   parallel_ranges(threads, op.table.rows, [&](const Interval& positions) {
     for (int64_t position = positions.begin; position < positions.end; ++position) {
       float* row = op.table.row<float>(position);
       for (int64_t i = 0; i < half; ++i) {
-        const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(width);
-        const double angle = static_cast<double>(position) * std::pow(op.theta, exponent);
-        row[i] = static_cast<float>(std::cos(angle));
-        row[half + i] = static_cast<float>(std::sin(angle));
+        const double angle = static_cast<double>(position) * op.radians[static_cast<size_t>(i)];
+        row[i] = static_cast<float>(op.scale * std::cos(angle));
+        row[half + i] = static_cast<float>(op.scale * std::sin(angle));
       }
     }
   });

@@ -45,6 +45,7 @@ class Largest {
   int64_t found_ = 0;
 };
 
+// `buffer`: twice as many numbers as there are experts.
 void route_row(const Route& op, int64_t row, float* buffer) {
   const int64_t count = op.logits.cols, k = op.experts.cols;
   float* p = op.probabilities.empty() ? buffer : op.probabilities.row<float>(row);
@@ -56,7 +57,14 @@ void route_row(const Route& op, int64_t row, float* buffer) {
 
   float* weights = op.weights.row<float>(row);
   int32_t* experts = op.experts.row<int32_t>(row);
-  Largest(experts, weights, k).scan(p, count);
+  const float* scores = p;
+  if (!op.bias.empty()) {
+    float* biased = buffer + count;
+    std::copy_n(p, count, biased);
+    add(numbers(op.bias, 0), biased, count);
+    scores = biased;
+  }
+  Largest(experts, weights, k).scan(scores, count);
   float total = 0;
   for (int64_t j = 0; j < k; ++j) {
     weights[j] = p[experts[j]];
@@ -141,7 +149,7 @@ void run(const Route& op, int threads) {
   parallel_ranges(useful_threads(threads, op.logits.elements()), op.logits.rows,
                   [&](const Interval& rows) {
                     static thread_local Scratch scratch;
-                    float* const buffer = scratch.get<float>(op.logits.cols);
+                    float* const buffer = scratch.get<float>(2 * op.logits.cols);
                     for (int64_t row = rows.begin; row < rows.end; ++row)
                       route_row(op, row, buffer);
                   });

@@ -1,4 +1,5 @@
 // Operations on rows as they are: copies, sums, the residual stream, initial values.
+#include <cmath>
 #include <cstring>
 
 #include "tandem/device/cpu/kernels.h"
@@ -116,6 +117,21 @@ void run(const ResidualBackward& op, int threads) {
           }
         }
       });
+}
+
+// For a number a row: gates.
+void run(const Sigmoid& op, int) {
+  for (int64_t row = 0; row < op.x.rows; ++row)
+    for (int64_t i = 0; i < op.x.cols; ++i)
+      op.y.row<float>(row)[i] = 1 / (1 + std::exp(-op.x.row<float>(row)[i]));
+}
+
+void run(const SigmoidBackward& op, int) {
+  for (int64_t row = 0; row < op.y.rows; ++row)
+    for (int64_t i = 0; i < op.y.cols; ++i) {
+      const float y = op.y.row<float>(row)[i];
+      op.dx.row<float>(row)[i] = op.dy.row<float>(row)[i] * y * (1 - y);
+    }
 }
 
 void run(const Zero& op, int threads) {

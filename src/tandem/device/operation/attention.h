@@ -12,6 +12,10 @@ namespace tandem {
 // Keys and values are reached in blocks of this many positions; the borders are part of the
 // result's bits (online softmax), so they are fixed: block i holds positions 64 i .. 64 i + 63.
 inline constexpr int64_t kv_block_tokens = 64;
+// That hold so many positions.
+constexpr int64_t kv_blocks(int64_t tokens) {
+  return (tokens + kv_block_tokens - 1) / kv_block_tokens;
+}
 
 // Some query rows of one sequence: consecutive positions, each sees keys at its own and all earlier
 // positions. block_rows[i] is the row of `keys`/`values` that holds position 64 i; the block's
@@ -58,12 +62,13 @@ struct AttentionBackward {
   Cost cost() const;
 };
 
-// table (f32 [positions, d]): cosines of position * theta^(-2 i / d) in the first d/2 columns,
+// table (f32 [positions, d]): scale * cosines of position * radians[i] in the first d/2 columns,
 // sines in the rest.
 struct RotationTable {
   static constexpr const char* name = "rotation table";
   Tensor table;
-  double theta = 10000;
+  std::span<const double> radians;  // d/2
+  double scale = 1;
   Cost cost() const;
 };
 

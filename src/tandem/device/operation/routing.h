@@ -9,13 +9,13 @@
 
 namespace tandem {
 
-// probabilities[M,E] = softmax(logits[M,E]); experts[M,k] (i32), largest probability first, the
-// lower number first among equals; weights[M,k] = their probabilities, divided by their sum if
-// normalize; logsumexp[M,1]. All f32 but experts. probabilities and logsumexp may be empty
-// (inference).
+// probabilities[M,E] = softmax(logits[M,E]); experts[M,k] (i32), largest probability + bias[1,E]
+// first, the lower number first among equals; weights[M,k] = their probabilities, divided by their
+// sum if normalize; logsumexp[M,1]. All f32 but experts. probabilities and logsumexp may be empty
+// (inference), and so may bias.
 struct Route {
   static constexpr const char* name = "route";
-  Tensor logits, probabilities, logsumexp, experts, weights;
+  Tensor logits, bias, probabilities, logsumexp, experts, weights;
   bool normalize = false;
   // Which tokens these are, for a device that knows their experts beforehand.
   int64_t layer = 0;

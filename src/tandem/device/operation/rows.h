@@ -11,8 +11,9 @@ namespace tandem {
 
 enum class NormKind : uint8_t { rms, layer };
 
-// y (compute type) = norm(x) * weight (+ bias); x f32. statistics: f32 [M,2] (mean, 1/deviation),
-// kept for the backward pass, or empty.
+// y (compute type) = norm(x) * weight (+ bias); x f32. Where weight has fewer columns than x, each
+// piece of as many columns (a head) is normed by itself with the one weight. statistics: f32
+// [M, 2 a piece] (mean, 1/deviation), kept for the backward pass, or empty.
 struct Norm {
   static constexpr const char* name = "norm";
   NormKind kind = NormKind::rms;
@@ -80,6 +81,20 @@ struct ResidualBackward {
 struct Quantise {
   static constexpr const char* name = "quantise";
   Tensor from, to;
+  Cost cost() const;
+};
+
+// y = 1 / (1 + e^-x), f32 both.
+struct Sigmoid {
+  static constexpr const char* name = "sigmoid";
+  Tensor x, y;
+  Cost cost() const;
+};
+
+// dx = dy y (1 - y), f32 all.
+struct SigmoidBackward {
+  static constexpr const char* name = "sigmoid backward";
+  Tensor y, dy, dx;
   Cost cost() const;
 };
 

@@ -51,8 +51,8 @@ DType dtype_of(const Operation& op) {
 
 class SimDevice final : public Device {
  public:
-  SimDevice(const DeviceType& type, const Routing& routing, double& clock_seconds)
-      : type_(type), routing_(routing), clock_seconds_(clock_seconds) {}
+  SimDevice(const DeviceType& type, const Routing& routing, double& clock_seconds, Pace pace)
+      : type_(type), routing_(routing), clock_seconds_(clock_seconds), pace_(std::move(pace)) {}
 
   Tensor allocate(int64_t rows, int64_t cols, DType dtype) override {
     const int64_t bytes = rows * cols * size_of(dtype);
@@ -85,11 +85,12 @@ class SimDevice final : public Device {
     return allocate(rows, cols, DType::f32);
   }
 
-#define TANDEM_EXECUTE(Operation)                                                       \
-  void execute(const Operation& op) override {                                          \
-    clock_seconds_ +=                                                                   \
-        operation_seconds(type_, Operation::name, dtype_name(dtype_of(op)), op.cost()); \
-    answer(op);                                                                         \
+#define TANDEM_EXECUTE(Operation)                                                        \
+  void execute(const Operation& op) override {                                           \
+    clock_seconds_ = pace_.end_seconds(                                                  \
+        clock_seconds_,                                                                  \
+        operation_seconds(type_, Operation::name, dtype_name(dtype_of(op)), op.cost())); \
+    answer(op);                                                                          \
   }
   TANDEM_OPERATIONS(TANDEM_EXECUTE)
 #undef TANDEM_EXECUTE
@@ -116,6 +117,7 @@ class SimDevice final : public Device {
   const DeviceType& type_;
   const Routing& routing_;
   double& clock_seconds_;
+  Pace pace_;
   std::shared_ptr<Use> use_ = std::make_shared<Use>();
   std::vector<float> zeros_;
 };
@@ -123,8 +125,8 @@ class SimDevice final : public Device {
 }  // namespace
 
 std::unique_ptr<Device> make_sim_device(const DeviceType& type, const Routing& routing,
-                                        double& clock_seconds) {
-  return std::make_unique<SimDevice>(type, routing, clock_seconds);
+                                        double& clock_seconds, Pace pace) {
+  return std::make_unique<SimDevice>(type, routing, clock_seconds, std::move(pace));
 }
 
 }  // namespace tandem

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "tandem/cluster/cluster.h"
+#include "tandem/cluster/pace.h"
 #include "tandem/device/device.h"
 
 namespace tandem {
@@ -15,8 +16,9 @@ namespace tandem {
 // answer, whichever rank asks.
 using Routing = std::function<void(int64_t layer, uint64_t token_key, std::span<int32_t> experts)>;
 
-// `clock_seconds` is the rank's; operations move it on. All references must outlive the device.
+// `clock_seconds` is the rank's; operations move it on, at the given pace. All references must
+// outlive the device.
 std::unique_ptr<Device> make_sim_device(const DeviceType& type, const Routing& routing,
-                                        double& clock_seconds);
+                                        double& clock_seconds, Pace pace = {});
 
 }  // namespace tandem

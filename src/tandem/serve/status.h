@@ -1,0 +1,22 @@
+// What the status page shows, as JSON.
+#pragma once
+
+#include <string>
+
+#include "tandem/serve/api_error.h"
+#include "tandem/serve/scheduler.h"
+
+namespace tandem {
+
+// What does not change while a server runs.
+struct StatusFacts {
+  std::string model, plan;
+  int64_t layers = 0, experts = 0, context_tokens = 0;
+  std::vector<std::string> ranks;  // "rank 0 (attention)"
+  double started_seconds = 0;      // of wall_seconds()
+};
+
+// Safe from any thread. Keeps the scheduler making figures.
+Json status_json(const StatusFacts& facts, Scheduler& scheduler);
+
+}  // namespace tandem

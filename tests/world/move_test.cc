@@ -1,0 +1,188 @@
+// From plan to plan while sequences are generated and models trained: nothing but who does what
+// changes.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "world/processes.h"
+#include "world/training.h"
+
+namespace tandem::test {
+namespace {
+
+// Under a sanitizer, which is many times slower, a part of them.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr uint64_t seeds = 1, deaths = 2, every_plan = 4;
+#else
+constexpr uint64_t seeds = 6, deaths = 8, every_plan = 1;
+#endif
+
+// Of four ranks each; none splits a sum.
+const std::vector<std::string>& plans() {
+  static const std::vector<std::string> all = {"ma:attention=2,experts=2",
+                                               "ma:attention=3,experts=1",
+                                               "ma:attention=1,experts=3,micro_batches=2",
+                                               "ma:attention=2,experts=2,batch=2",
+                                               "ma:attention=2,experts=2,sequence=2",
+                                               "ma:attention=2,experts=2,mixed=1,replicas=2",
+                                               "ep:ranks=4",
+                                               "ep:ranks=2,stages=2",
+                                               "pp:stages=4",
+                                               "pp:stages=2,copies=2",
+                                               "ma:attention=1,experts=1,copies=2",
+                                               "ma:attention=1,experts=1,stages=2"};
+  return all;
+}
+
+const std::string& any_plan(uint64_t seed, uint64_t index) {
+  return plans()[RandomSource(seed, RandomStream::data_order).bits(0, index) % plans().size()];
+}
+
+std::vector<std::vector<int32_t>> prompts() {
+  std::vector<std::vector<int32_t>> result;
+  for (int i = 0; i < 5; ++i) result.push_back(random_tokens(5, i, 3 + 29 * i, 97));
+  return result;
+}
+
+// Every second step is one of another plan.
+void expect_bits_of_single(const ModelConfig& model, DType dtype, uint64_t seed,
+                           const MakeWorld& world) {
+  ParameterStore store = random_store(model, dtype);
+  const Generation expected = generate(make_plan("single", model), store, prompts(), 12, 50);
+  Engine engine(make_plan(any_plan(seed, 0), model), store, world);
+  std::string way = engine.plan().name;
+  const Generation moving = generate(engine, prompts(), 12, 50, 0, [&](int step) {
+    if (step % 2 == 0) return;
+    const std::string& next = any_plan(seed, step);
+    way += fmt::format("; step {}: {}", step, next);
+    engine.move_to(make_plan(next, model));
+  });
+  for (size_t s = 0; s < expected.tokens.size(); ++s) {
+    EXPECT_EQ(moving.tokens[s], expected.tokens[s]) << way << ", sequence " << s;
+    EXPECT_TRUE(moving.logits[s] == expected.logits[s]) << way << ", sequence " << s;
+  }
+}
+
+ModelConfig with_capacity() {
+  ModelConfig model = small_model();
+  model.expert_capacity = 9;
+  return model;
+}
+
+TEST(Move, LeavesTheBitsOfGenerationAlone) {
+  for (uint64_t seed = 0; seed < seeds; ++seed)
+    for (const auto& model : {small_model(), paper_model(), latent_model(), with_capacity()})
+      for (const DType dtype : {DType::f32, DType::bf16})
+        expect_bits_of_single(model, dtype, seed, local_world({.rank = {.timeout_seconds = 60}}));
+}
+
+TEST(Move, LeavesThemAloneInProcessesToo) {
+  for (const int count : {2, 3, 4}) {
+    Processes processes(count);
+    for (uint64_t seed = 10; seed < 12; ++seed)
+      expect_bits_of_single(small_model(), DType::bf16, seed, processes.world());
+  }
+}
+
+// A process dies at some moment of the move, which is then finished by those that are left.
+TEST(Move, OutlivesAProcess) {
+  const ModelConfig model = small_model();
+  ParameterStore store = random_store(model, DType::bf16);
+  const Generation expected = generate(make_plan("single", model), store, prompts(), 8, 50);
+  for (uint64_t seed = 0; seed < deaths; ++seed) {
+    Processes processes(3);
+    Engine engine(make_plan(any_plan(seed, 0), model), store, processes.world());
+    const std::string& next = any_plan(seed, 1);
+    const Generation moving = generate(engine, prompts(), 8, 50, 0, [&](int step) {
+      if (step != 4) return;
+      std::thread killer([&] {
+        const uint32_t wait_us = RandomSource(seed, RandomStream::data_order).bits(1, 0) % 20'000;
+        std::this_thread::sleep_for(std::chrono::microseconds(wait_us));
+        processes.kill(static_cast<int>(seed % 3));
+      });
+      engine.move_to(make_plan(next, model));
+      killer.join();
+    });
+    EXPECT_EQ(engine.plan(), make_plan(next, model));
+    for (size_t s = 0; s < expected.tokens.size(); ++s) {
+      EXPECT_EQ(moving.tokens[s], expected.tokens[s]) << "seed " << seed << ", sequence " << s;
+      EXPECT_TRUE(moving.logits[s] == expected.logits[s]) << "seed " << seed << ", sequence " << s;
+    }
+  }
+}
+
+// Losses of some steps, each under the first plan; in between ranks go through `moves` and back.
+std::vector<double> losses(const ModelConfig& model, DType dtype, const MakeWorld& world,
+                           const std::vector<std::string>& moves, const std::string& first) {
+  ParameterStore store = random_store(model, dtype);
+  Engine engine(make_plan(first, model), store, world);
+  std::vector<double> result;
+  for (int step = 1; step <= 6; ++step) {
+    for (const std::string& plan : moves) engine.move_to(make_plan(plan, model));
+    if (!moves.empty()) engine.move_to(make_plan(first, model));
+    result.push_back(
+        engine
+            .train(random_batch(model, 8, step), {.step = step, .learning_rate = 3e-3f, .seed = 9})
+            .loss);
+  }
+  return result;
+}
+
+TEST(Move, ThereAndBackLeavesTheBitsOfTrainingAlone) {
+  for (size_t i = 0; i < plans().size(); i += every_plan) {
+    const std::string& first = plans()[i];
+    const bool shards = i % 2 == 0;
+    const DType dtype = i % 3 == 0 ? DType::bf16 : DType::f32;
+    const MakeWorld world = local_world(
+        {.rank = {.timeout_seconds = 60, .trainable = true, .shard_optimizer = shards}});
+    const auto straight = losses(paper_model(), dtype, world, {}, first);
+    const auto around =
+        losses(paper_model(), dtype, world, {any_plan(3, i), any_plan(4, i)}, first);
+    EXPECT_EQ(around, straight) << first << " " << dtype_name(dtype) << " " << shards;
+  }
+}
+
+TEST(Move, ThereAndBackLeavesTheBitsOfTrainingAloneInProcesses) {
+  Processes processes(3);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const std::string first = "ma:attention=2,experts=2";
+    const auto straight = losses(small_model(), dtype, processes.world(true), {}, first);
+    const auto around = losses(small_model(), dtype, processes.world(true),
+                               {"ep:ranks=4", "pp:stages=4", "ma:attention=1,experts=3"}, first);
+    EXPECT_EQ(around, straight) << dtype_name(dtype);
+  }
+}
+
+// A step of another plan is the same step up to rounding.
+TEST(Move, TrainingGoesOnUnderAnotherPlan) {
+  const ModelConfig model = small_model();
+  const auto train = [&](bool moves) {
+    ParameterStore store = random_store(model, DType::f32);
+    Engine engine(make_plan(plans()[0], model), store,
+                  {.rank = {.timeout_seconds = 60, .trainable = true}});
+    std::vector<double> result;
+    for (int step = 1; step <= 24; ++step) {
+      if (moves && step > 1) engine.move_to(make_plan(plans()[step % plans().size()], model));
+      result.push_back(engine
+                           .train(random_batch(model, 8, step),
+                                  {.step = step, .learning_rate = 1e-3f, .seed = 9})
+                           .loss);
+    }
+    return result;
+  };
+  const auto straight = train(false), moving = train(true);
+  for (size_t i = 0; i < straight.size(); ++i)
+    EXPECT_NEAR(moving[i], straight[i], 1e-4 * straight[i]) << "step " << i + 1;
+}
+
+TEST(Move, RefusesAnotherNumberOfRanks) {
+  const ModelConfig model = small_model();
+  ParameterStore store = random_store(model, DType::f32);
+  Engine engine(make_plan("ep:ranks=4", model), store, WorldSettings{});
+  EXPECT_THROW(engine.move_to(make_plan("ep:ranks=2", model)), InputError);
+  EXPECT_EQ(engine.plan(), make_plan("ep:ranks=4", model));
+}
+
+}  // namespace
+}  // namespace tandem::test
