@@ -19,6 +19,9 @@ function(tandem_flags target)
                                              -O1 -foptimize-sibling-calls -Wno-error -Wno-maybe-uninitialized)
     target_compile_definitions(${target} PRIVATE TANDEM_POISON)
     target_link_options(${target} PUBLIC -fsanitize=${TANDEM_SANITIZE})
+    # Sources are compiled a dozen at a time, their headers once: no two of a folder may give one name
+    # to different things. (CMakeLists.txt makes an exception of the kernels.)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
   endif()
 endfunction()
 

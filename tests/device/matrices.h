@@ -53,6 +53,7 @@ inline Tensor make_matrix(int64_t rows, int64_t cols, DType dtype, int64_t paddi
 inline float element(const Tensor& t, int64_t i, int64_t j) {
   return t.dtype == DType::bf16 ? cpu::to_float(t.row<bfloat16>(i)[j]) : t.row<float>(i)[j];
 }
+inline double at(const Tensor& t, int64_t i, int64_t j) { return element(t, i, j); }
 inline void set_element(const Tensor& t, int64_t i, int64_t j, float value) {
   if (t.dtype == DType::bf16)
     t.row<bfloat16>(i)[j] = cpu::to_bf16(value);

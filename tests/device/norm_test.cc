@@ -4,8 +4,6 @@
 namespace tandem::testing {
 namespace {
 
-double at(const Tensor& t, int64_t i, int64_t j) { return static_cast<double>(element(t, i, j)); }
-
 struct NormCase {
   NormCase(Random& random, NormKind kind, DType dtype, int64_t rows, int64_t cols, bool with_bias) {
     op = {kind,

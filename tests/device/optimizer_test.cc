@@ -4,8 +4,6 @@
 namespace tandem::testing {
 namespace {
 
-double at(const Tensor& t, int64_t i, int64_t j) { return static_cast<double>(element(t, i, j)); }
-
 TEST(AdamW, FollowsThePaper) {
   for (uint64_t seed = 0; seed < 12; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));

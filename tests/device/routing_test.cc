@@ -6,8 +6,6 @@
 namespace tandem::testing {
 namespace {
 
-double at(const Tensor& t, int64_t i, int64_t j) { return static_cast<double>(element(t, i, j)); }
-
 Route make_route(const Tensor& logits, int64_t k, bool normalize, bool training = true) {
   const int64_t rows = logits.rows;
   Route op{.logits = logits,

@@ -6,8 +6,6 @@
 namespace tandem::testing {
 namespace {
 
-double at(const Tensor& t, int64_t i, int64_t j) { return static_cast<double>(element(t, i, j)); }
-
 // A vocabulary in slices: losses and gradients against the whole, in double.
 TEST(Vocabulary, SlicesMakeTheLossOfTheWhole) {
   for (uint64_t seed = 0; seed < 20; ++seed) {

@@ -15,7 +15,7 @@ using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
 
-ModelConfig small() {
+ModelConfig tiny() {
   ModelConfig c;
   c.vocab_size = 11;
   c.hidden_size = 8;
@@ -29,10 +29,10 @@ ModelConfig small() {
   return c;
 }
 
-// A model directory of `small()`, to be spoilt by the test.
+// A model directory of `tiny()`, to be spoilt by the test.
 class ModelDirectory : public testing::Test {
  protected:
-  ModelDirectory() { directory.put("config.json", config_json(small())); }
+  ModelDirectory() { directory.put("config.json", config_json(tiny())); }
 
   void write(const std::string& name, const std::vector<Parameter>& stored,
              StoredType dtype = StoredType::bf16) const {
@@ -60,12 +60,12 @@ class ModelDirectory : public testing::Test {
   }
 
   TemporaryDirectory directory;
-  std::vector<Parameter> all = parameters(small());
+  std::vector<Parameter> all = parameters(tiny());
 };
 
 TEST_F(ModelDirectory, MayHaveNoWeights) {
   const ModelFiles files(directory.path());
-  EXPECT_EQ(files.config(), small());
+  EXPECT_EQ(files.config(), tiny());
   EXPECT_FALSE(files.has_weights());
   EXPECT_EQ(files.find("lm_head.weight"), nullptr);
   EXPECT_THAT(refusal([&] { files.require_all(); }),

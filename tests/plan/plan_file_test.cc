@@ -81,12 +81,12 @@ TEST(PlanFile, AFileThatDoesNotFitTheModelIsRefused) {
               HasSubstr("none.yaml: cannot be read"));
 }
 
-struct Refused {
+struct RefusedFile {
   const char* from;  // replaced in by_hand
   const char* to;
   const char* message;
 };
-class PlanFileRefuses : public ::testing::TestWithParam<Refused> {};
+class PlanFileRefuses : public ::testing::TestWithParam<RefusedFile> {};
 
 TEST_P(PlanFileRefuses, WithAMessageThatNamesTheField) {
   const auto& [from, to, message] = GetParam();
@@ -104,40 +104,44 @@ constexpr const char* all_experts =
 INSTANTIATE_TEST_SUITE_P(
     All, PlanFileRefuses,
     ::testing::Values(
-        Refused{by_hand, "", ": expected a map"}, Refused{by_hand, "[1, 2]", ": expected a map"},
-        Refused{by_hand, "copies: 2", ": 'stages' is missing"},
-        Refused{by_hand, "stages: 2", ", stages: expected a list"},
-        Refused{by_hand, "stages: [1]", ", stage 0: expected a map"},
-        Refused{"stages", "copies: many\nstages", ", copies: wrong type of value"},
-        Refused{"stages", "copies: 99999999999\nstages", ", copies: wrong type of value"},
-        Refused{"stages", "micro_batches: [1]\nstages", ", micro_batches: wrong type of value"},
-        Refused{"stages", "name: [a]\nstages", ", name: wrong type of value"},
-        Refused{"stages", "microbatches: 2\nstages",
-                ": 'microbatches' is not a field (known: name, copies, micro_batches, "
-                "partial_batches, stages)"},
-        Refused{"layers", "stuff",
-                ", stage 0: 'stuff' is not a field (known: layers, exchange, attention, experts, "
-                "experts_per_layer)"},
-        Refused{"heads", "head",
-                ", stage 0, attention: 'head' is not a field (known: heads, batch_shards, "
-                "sequence_shards, ranks)"},
-        Refused{"layers: [0, 4]", "exchange: heads", ", stage 0: 'layers' is missing"},
-        Refused{"[0, 4]", "[0]", ", stage 0, layers: expected [first, end]"},
-        Refused{"[0, 4]", "{0: 4}", ", stage 0, layers: wrong type of value"},
-        Refused{"[0, 4]", "[0, x]", ", stage 0, layers: wrong type of value"},
-        Refused{"attention", "exchange: all\n    attention",
-                ", stage 0: exchange 'all' is not heads, sums or replicated"},
-        Refused{"ranks: [1, 0]", "", ", stage 0, attention: 'ranks' is missing"},
-        Refused{"[20, 12]", "32", ", stage 0, attention, heads: wrong type of value"},
-        Refused{all_experts, "5", ", stage 0, experts: expected a list with one entry an expert"},
-        Refused{"[2, 3]", "2", ", stage 0, experts, expert 9: expected a list of replicas"},
-        Refused{"[2, 3]", "[2, x]", ", stage 0, experts, expert 9: wrong type of value"},
-        Refused{"[2, 3]", "[2, [3, x]]", ", stage 0, experts, expert 9: wrong type of value"},
-        Refused{"[2, 3]", "[2, {3: 4}]", ", stage 0, experts, expert 9: wrong type of value"},
-        Refused{"experts:", "experts_per_layer: {0: 1}\n    experts:",
-                ", stage 0: both 'experts' and 'experts_per_layer'"},
-        Refused{"experts:", "experts_per_layer:",
-                ", stage 0, experts_per_layer, layer 0, expert 0: expected a list of replicas"}));
+        RefusedFile{by_hand, "", ": expected a map"},
+        RefusedFile{by_hand, "[1, 2]", ": expected a map"},
+        RefusedFile{by_hand, "copies: 2", ": 'stages' is missing"},
+        RefusedFile{by_hand, "stages: 2", ", stages: expected a list"},
+        RefusedFile{by_hand, "stages: [1]", ", stage 0: expected a map"},
+        RefusedFile{"stages", "copies: many\nstages", ", copies: wrong type of value"},
+        RefusedFile{"stages", "copies: 99999999999\nstages", ", copies: wrong type of value"},
+        RefusedFile{"stages", "micro_batches: [1]\nstages", ", micro_batches: wrong type of value"},
+        RefusedFile{"stages", "name: [a]\nstages", ", name: wrong type of value"},
+        RefusedFile{"stages", "microbatches: 2\nstages",
+                    ": 'microbatches' is not a field (known: name, copies, micro_batches, "
+                    "partial_batches, stages)"},
+        RefusedFile{
+            "layers", "stuff",
+            ", stage 0: 'stuff' is not a field (known: layers, exchange, attention, experts, "
+            "experts_per_layer)"},
+        RefusedFile{"heads", "head",
+                    ", stage 0, attention: 'head' is not a field (known: heads, batch_shards, "
+                    "sequence_shards, ranks)"},
+        RefusedFile{"layers: [0, 4]", "exchange: heads", ", stage 0: 'layers' is missing"},
+        RefusedFile{"[0, 4]", "[0]", ", stage 0, layers: expected [first, end]"},
+        RefusedFile{"[0, 4]", "{0: 4}", ", stage 0, layers: wrong type of value"},
+        RefusedFile{"[0, 4]", "[0, x]", ", stage 0, layers: wrong type of value"},
+        RefusedFile{"attention", "exchange: all\n    attention",
+                    ", stage 0: exchange 'all' is not heads, sums or replicated"},
+        RefusedFile{"ranks: [1, 0]", "", ", stage 0, attention: 'ranks' is missing"},
+        RefusedFile{"[20, 12]", "32", ", stage 0, attention, heads: wrong type of value"},
+        RefusedFile{all_experts, "5",
+                    ", stage 0, experts: expected a list with one entry an expert"},
+        RefusedFile{"[2, 3]", "2", ", stage 0, experts, expert 9: expected a list of replicas"},
+        RefusedFile{"[2, 3]", "[2, x]", ", stage 0, experts, expert 9: wrong type of value"},
+        RefusedFile{"[2, 3]", "[2, [3, x]]", ", stage 0, experts, expert 9: wrong type of value"},
+        RefusedFile{"[2, 3]", "[2, {3: 4}]", ", stage 0, experts, expert 9: wrong type of value"},
+        RefusedFile{"experts:", "experts_per_layer: {0: 1}\n    experts:",
+                    ", stage 0: both 'experts' and 'experts_per_layer'"},
+        RefusedFile{
+            "experts:", "experts_per_layer:",
+            ", stage 0, experts_per_layer, layer 0, expert 0: expected a list of replicas"}));
 
 TEST(PlanFile, PlacementsOfLayersMustBeAList) {
   std::string text = by_hand;

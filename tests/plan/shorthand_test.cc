@@ -195,11 +195,11 @@ TEST(Shorthand, EveryRankHasSomethingToDoWhateverTheNumbers) {
       }
 }
 
-struct Refused {
+struct RefusedShorthand {
   const char* plan;
   const char* message;
 };
-class ShorthandRefuses : public ::testing::TestWithParam<Refused> {};
+class ShorthandRefuses : public ::testing::TestWithParam<RefusedShorthand> {};
 
 TEST_P(ShorthandRefuses, WithAMessageThatNamesIt) {
   const auto [plan, message] = GetParam();
@@ -211,41 +211,44 @@ TEST_P(ShorthandRefuses, WithAMessageThatNamesIt) {
 INSTANTIATE_TEST_SUITE_P(
     All, ShorthandRefuses,
     ::testing::Values(
-        Refused{"", "is neither a file nor single, tp, pp, tp-pp, ep or ma"},
-        Refused{"sp:ranks=2", "is neither a file nor single, tp, pp, tp-pp, ep or ma"},
-        Refused{"tp:", "'' is not key=value"}, Refused{"tp:ranks", "'ranks' is not key=value"},
-        Refused{"tp:ranks=2,", "'' is not key=value"},
-        Refused{"tp:stages=2",
-                "'stages' is not an option of tp (known: copies, exchange, "
-                "micro_batches, partial, ranks, split)"},
-        Refused{"single:ranks=2", "'ranks' is not an option of single"},
-        Refused{"tp:ranks=2,ranks=3", "ranks is given twice"},
-        Refused{"tp:ranks=two", "ranks=two is not a number"},
-        Refused{"tp:ranks=2x", "ranks=2x is not a number"},
-        Refused{"tp:ranks=", "ranks= is not a number"},
-        Refused{"tp:ranks=99999999999", "ranks=99999999999 is not a number"},
-        Refused{"tp:ranks=0", "ranks=0 must be 1 to 4096"},
-        Refused{"tp:ranks=-1", "ranks=-1 must be 1 to 4096"},
-        Refused{"ma:experts=4097", "experts=4097 must be 1 to 4096"},
-        Refused{"ma:exchange=rows", "exchange 'rows' is not heads, sums or replicated"},
-        Refused{"ma:attention=5,batch=2",
-                "5 attention ranks are not divided by 2 batch x 1 sequence shards"},
-        Refused{"ma:attention=2,sequence=4",
-                "2 attention ranks are not divided by 1 batch x 4 sequence shards"},
-        Refused{"pp:stages=5", "5 stages for 4 layers"},
-        Refused{"ma:experts=3,replicas=2,split=2",
-                "2 replicas x 2 slices of an expert need as many ranks, there are 3"},
-        Refused{"tp:ranks=33", "head group 32 has 0 heads (the model has 32 for 33 groups)"},
-        Refused{"single:micro_batches=65", "micro_batches is 65, must be 1 to 64"},
-        Refused{"tp:ranks=32,copies=129", "more than 4096 ranks"},
-        Refused{"ma:exchange=replicated",
-                "expert 0 is on rank 1, which is no attention rank; exchange 'replicated' needs "
-                "experts on the attention ranks"},
-        Refused{"ep:ranks=2,exchange=replicated",
-                "exchange 'replicated' needs one batch and one sequence shard"},
-        Refused{"ma:experts=33,split=2", "rank 33 has nothing to do"},
-        Refused{"ma:experts=41,split=41",
-                "expert 0 has 40 hidden features, too few to split over 41 ranks"}));
+        RefusedShorthand{"", "is neither a file nor single, tp, pp, tp-pp, ep or ma"},
+        RefusedShorthand{"sp:ranks=2", "is neither a file nor single, tp, pp, tp-pp, ep or ma"},
+        RefusedShorthand{"tp:", "'' is not key=value"},
+        RefusedShorthand{"tp:ranks", "'ranks' is not key=value"},
+        RefusedShorthand{"tp:ranks=2,", "'' is not key=value"},
+        RefusedShorthand{"tp:stages=2",
+                         "'stages' is not an option of tp (known: copies, exchange, "
+                         "micro_batches, partial, ranks, split)"},
+        RefusedShorthand{"single:ranks=2", "'ranks' is not an option of single"},
+        RefusedShorthand{"tp:ranks=2,ranks=3", "ranks is given twice"},
+        RefusedShorthand{"tp:ranks=two", "ranks=two is not a number"},
+        RefusedShorthand{"tp:ranks=2x", "ranks=2x is not a number"},
+        RefusedShorthand{"tp:ranks=", "ranks= is not a number"},
+        RefusedShorthand{"tp:ranks=99999999999", "ranks=99999999999 is not a number"},
+        RefusedShorthand{"tp:ranks=0", "ranks=0 must be 1 to 4096"},
+        RefusedShorthand{"tp:ranks=-1", "ranks=-1 must be 1 to 4096"},
+        RefusedShorthand{"ma:experts=4097", "experts=4097 must be 1 to 4096"},
+        RefusedShorthand{"ma:exchange=rows", "exchange 'rows' is not heads, sums or replicated"},
+        RefusedShorthand{"ma:attention=5,batch=2",
+                         "5 attention ranks are not divided by 2 batch x 1 sequence shards"},
+        RefusedShorthand{"ma:attention=2,sequence=4",
+                         "2 attention ranks are not divided by 1 batch x 4 sequence shards"},
+        RefusedShorthand{"pp:stages=5", "5 stages for 4 layers"},
+        RefusedShorthand{"ma:experts=3,replicas=2,split=2",
+                         "2 replicas x 2 slices of an expert need as many ranks, there are 3"},
+        RefusedShorthand{"tp:ranks=33",
+                         "head group 32 has 0 heads (the model has 32 for 33 groups)"},
+        RefusedShorthand{"single:micro_batches=65", "micro_batches is 65, must be 1 to 64"},
+        RefusedShorthand{"tp:ranks=32,copies=129", "more than 4096 ranks"},
+        RefusedShorthand{
+            "ma:exchange=replicated",
+            "expert 0 is on rank 1, which is no attention rank; exchange 'replicated' needs "
+            "experts on the attention ranks"},
+        RefusedShorthand{"ep:ranks=2,exchange=replicated",
+                         "exchange 'replicated' needs one batch and one sequence shard"},
+        RefusedShorthand{"ma:experts=33,split=2", "rank 33 has nothing to do"},
+        RefusedShorthand{"ma:experts=41,split=41",
+                         "expert 0 has 40 hidden features, too few to split over 41 ranks"}));
 
 }  // namespace
 }  // namespace tandem::test

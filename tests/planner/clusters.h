@@ -1,9 +1,12 @@
-// Small clusters for tests.
+// What tests of the planner have in common.
 #pragma once
 
 #include "tandem/cluster/cluster.h"
+#include "tandem/planner/workload.h"
 
 namespace tandem::test {
+
+inline constexpr WorkKind work_kinds[] = {WorkKind::decode, WorkKind::prefill, WorkKind::train};
 
 // Four nodes of four devices.
 inline Cluster small_cluster() {

@@ -12,8 +12,6 @@
 namespace tandem::test {
 namespace {
 
-constexpr WorkKind kinds[] = {WorkKind::decode, WorkKind::prefill, WorkKind::train};
-
 Prediction run(const char* plan, WorkKind kind, const std::vector<std::string>& faults,
                int steps = 2) {
   SimulationSettings settings{.steps = steps};
@@ -34,14 +32,14 @@ double computing_seconds(const RankSpans& rank) {
   return sum;
 }
 
-constexpr const char* plans[] = {"single", "ep:ranks=8", "tp-pp:ranks=2,stages=2",
-                                 "ma:attention=5,experts=3,micro_batches=2",
-                                 "ma:attention=8,experts=8"};
+constexpr const char* plans_to_disturb[] = {"single", "ep:ranks=8", "tp-pp:ranks=2,stages=2",
+                                            "ma:attention=5,experts=3,micro_batches=2",
+                                            "ma:attention=8,experts=8"};
 
 // Of the last step: the slow rank computes for twice as long, the others as long as ever.
 TEST(Faults, ASlowDeviceShowsOnItsRankAlone) {
-  for (const char* plan : plans)
-    for (const WorkKind kind : kinds) {
+  for (const char* plan : plans_to_disturb)
+    for (const WorkKind kind : work_kinds) {
       SCOPED_TRACE(fmt::format("{} {}", plan, static_cast<int>(kind)));
       const Prediction well = run(plan, kind, {});
       const int last = well.ranks() - 1;
@@ -77,8 +75,8 @@ TEST(Faults, BeforeTheirTimeNothingChanges) {
 // More of the same ill, or the same one sooner, never makes a step faster, but for what comes of
 // messages that meet on a link in another order: some thousandths where links are what slows.
 TEST(Faults, NeverMakeARunFaster) {
-  for (const char* plan : plans)
-    for (const WorkKind kind : kinds) {
+  for (const char* plan : plans_to_disturb)
+    for (const WorkKind kind : work_kinds) {
       const Prediction well = run(plan, kind, {});
       const double middle = well.steps_seconds[0] / 2;
       for (const char* what : {"rank:0", "device:3", "link:device0", "link:node0", "link:node1",

@@ -74,7 +74,7 @@ ExpertRanks node_limited(const PlacementProblem& p, int groups) {
   return ranks;
 }
 
-struct Figure {
+struct Imbalance {
   double exponent;
   double packed, replicated, node_limited;  // max/mean of EPLB, mean of 20 shuffles
 };
@@ -82,8 +82,8 @@ struct Figure {
 // 256 experts on 32 ranks of 4 nodes, mean of 20 shuffles: as well balanced as EPLB, which was
 // measured with the same loads, and fewer tokens between nodes than its node-limited mode.
 TEST(PlaceExperts, IsAtLeastAsBalancedAsEplb) {
-  for (const Figure f :
-       {Figure{0.4, 1.27, 1.001, 1.036}, {0.8, 3.23, 1.001, 1.131}, {1.2, 8.19, 1.020, 1.932}}) {
+  for (const Imbalance f :
+       {Imbalance{0.4, 1.27, 1.001, 1.036}, {0.8, 3.23, 1.001, 1.131}, {1.2, 8.19, 1.020, 1.932}}) {
     double packed = 0, replicated = 0, between = 0, between_limited = 0;
     constexpr int shuffles = 20;
     for (uint64_t seed = 0; seed < shuffles; ++seed) {

@@ -82,14 +82,12 @@ INSTANTIATE_TEST_SUITE_P(Plans, SameMessages,
                                            "ma:attention=5,experts=3,micro_batches=4",
                                            "ma:attention=2,experts=3,replicas=2"));
 
-constexpr WorkKind kinds[] = {WorkKind::decode, WorkKind::prefill, WorkKind::train};
-
 Workload workload(WorkKind kind) { return {.kind = kind, .sequences = 12, .context_tokens = 48}; }
 
 TEST(Simulate, IsDeterministic) {
   const Cluster cluster = small_cluster();
   const Plan plan = make_plan("ma:attention=3,experts=5,micro_batches=3", small_model());
-  for (const WorkKind kind : kinds) {
+  for (const WorkKind kind : work_kinds) {
     const Prediction a = simulate(small_model(), plan, cluster, workload(kind), {.steps = 2});
     const Prediction b = simulate(small_model(), plan, cluster, workload(kind), {.steps = 2});
     EXPECT_EQ(a.step_seconds, b.step_seconds);
@@ -101,7 +99,7 @@ TEST(Simulate, IsDeterministic) {
 TEST(Simulate, KeepsToWhatIsPossible) {
   for (const char* text : {"single", "tp:ranks=4", "ep:ranks=8", "tp-pp:ranks=2,stages=2",
                            "ma:attention=8,experts=8,micro_batches=2", "ma:attention=5,experts=3"})
-    for (const WorkKind kind : kinds) {
+    for (const WorkKind kind : work_kinds) {
       SCOPED_TRACE(fmt::format("{} {}", text, static_cast<int>(kind)));
       const Plan plan = make_plan(text, small_model());
       const Cluster cluster = small_cluster();

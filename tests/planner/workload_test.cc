@@ -69,17 +69,17 @@ TEST(Workload, CountsWhatAStepDoes) {
   EXPECT_EQ(mixed().slots(), 13);
 }
 
-constexpr const char* plans[] = {"single",
-                                 "tp:ranks=4",
-                                 "ep:ranks=8,micro_batches=2",
-                                 "tp-pp:ranks=2,stages=2",
-                                 "ma:attention=8,experts=8,batch=4,micro_batches=3",
-                                 "ma:attention=5,experts=3"};
+constexpr const char* plans_to_mix[] = {"single",
+                                        "tp:ranks=4",
+                                        "ep:ranks=8,micro_batches=2",
+                                        "tp-pp:ranks=2,stages=2",
+                                        "ma:attention=8,experts=8,batch=4,micro_batches=3",
+                                        "ma:attention=5,experts=3"};
 
 // What a step takes in beside decoding costs, but no more than in a step of its own; and no step is
 // faster than the closed form's floor.
 TEST(Workload, PromptsBesideDecodingCost) {
-  for (const char* text : plans) {
+  for (const char* text : plans_to_mix) {
     const ModelConfig model = small_model();
     const Plan plan = make_plan(text, model);
     const auto seconds = [&](const Workload& work) {
@@ -101,7 +101,7 @@ TEST(Workload, PromptsBesideDecodingCost) {
 // As many tokens in all, unevenly dealt out: never faster (but for the routing, which is drawn by
 // position), nor below the floor.
 TEST(Workload, UnevenContextsNeverHelp) {
-  for (const char* text : plans)
+  for (const char* text : plans_to_mix)
     for (const WorkKind kind : {WorkKind::decode, WorkKind::prefill}) {
       const ModelConfig model = small_model();
       const Plan plan = make_plan(text, model);

@@ -134,16 +134,16 @@ class Served {
   LocalHub hub_;
 };
 
-const std::vector<std::string> plans = {"single", "tp:ranks=3", "ma:attention=3,experts=2",
-                                        "ma:attention=4,experts=1,sequence=2",
-                                        "ma:attention=6,experts=1,sequence=3,exchange=sums"};
+const std::vector<std::string> plans_with_capacity = {
+    "single", "tp:ranks=3", "ma:attention=3,experts=2", "ma:attention=4,experts=1,sequence=2",
+    "ma:attention=6,experts=1,sequence=3,exchange=sums"};
 
 TEST(Capacity, DropsByPositionUnderEveryPlan) {
   for (const ModelConfig& model : {model_with_capacity(4, 0), model_with_capacity(0, 0.7)}) {
     const Routing routing = random_routing({23, 1, 9, 40}, model);
     const Routing expected = expected_of(routing, model);
     EXPECT_NE(expected, routing);  // something is dropped
-    for (const std::string& plan : plans)
+    for (const std::string& plan : plans_with_capacity)
       EXPECT_EQ(Served(plan, model, routing, false).in_pieces_of(64), expected) << plan;
   }
 }
@@ -151,7 +151,7 @@ TEST(Capacity, DropsByPositionUnderEveryPlan) {
 TEST(Capacity, OfACachedSequenceCountsItsEarlierPieces) {
   const ModelConfig model = model_with_capacity(4, 0);
   const Routing routing = random_routing({23, 1, 9, 40}, model);
-  for (const std::string& plan : plans)
+  for (const std::string& plan : plans_with_capacity)
     for (const int64_t length : {1, 5, 64})
       EXPECT_EQ(Served(plan, model, routing, true).in_pieces_of(length),
                 expected_of(routing, model))

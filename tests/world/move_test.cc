@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <random>
 #include <thread>
 
 #include "world/processes.h"
@@ -75,6 +76,77 @@ TEST(Move, LeavesTheBitsOfGenerationAlone) {
     for (const auto& model : {small_model(), paper_model(), latent_model(), with_capacity()})
       for (const DType dtype : {DType::f32, DType::bf16})
         expect_bits_of_single(model, dtype, seed, local_world({.rank = {.timeout_seconds = 60}}));
+}
+
+// As balancing leaves it: each layer's experts anywhere, on some ranks none, some of them twice.
+Plan shuffled(Plan plan, const ModelConfig& model, std::mt19937_64& random) {
+  for (Stage& stage : plan.stages) {
+    std::vector<int> ranks;
+    for (const auto& replicas : stage.experts[0])
+      for (const ExpertReplica& replica : replicas)
+        ranks.insert(ranks.end(), replica.ranks.begin(), replica.ranks.end());
+    std::ranges::sort(ranks);
+    ranks.erase(std::ranges::unique(ranks).begin(), ranks.end());
+    const auto all = std::ssize(ranks);
+    const auto below = [&](int64_t end) { return static_cast<int64_t>(random() % end); };
+    stage.experts.assign(stage.layers.size(), ExpertPlacement(model.experts));
+    for (ExpertPlacement& placement : stage.experts)
+      for (int64_t expert = 0; expert < model.experts; ++expert) {
+        const int64_t first = expert < all ? expert : below(all);
+        placement[expert] = {{{ranks[first]}}};
+        if (all > 1 && below(4) == 0)
+          placement[expert].push_back({{ranks[(first + 1 + below(all - 1)) % all]}});
+      }
+    std::ranges::shuffle(stage.experts, random);
+  }
+  return plan;
+}
+
+// Sequences come and go, prompts in pieces beside those that are decoded, as in a server; plans
+// change at any time.
+TEST(Move, AmongPromptsAndDecodingLeavesTheBitsAlone) {
+  const ModelConfig model = small_model();
+  ParameterStore store = random_store(model, DType::bf16);
+  for (uint64_t seed = 0; seed < 8 * seeds; ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    std::mt19937_64 random(seed);
+    const auto below = [&](uint64_t end) { return static_cast<int32_t>(random() % end); };
+    constexpr int slots = 6, longest = 90;
+    const WorldSettings settings{.rank = {.timeout_seconds = 60}};
+    Engine expected(make_plan("single", model), store, settings);
+    Engine engine(make_plan(plans()[below(plans().size())], model), store, settings);
+    for (Engine* e : {&engine, &expected}) e->plan_memory(slots, longest);
+    std::vector<int32_t> done(slots);
+    for (int step = 0; step < 40; ++step) {
+      std::vector<SequenceTokens> works;
+      std::vector<int32_t> released;
+      for (int32_t slot = 0; slot < slots; ++slot) {
+        if (done[slot] > 60 || (done[slot] > 0 && below(12) == 0)) {
+          released.push_back(slot);
+          done[slot] = 0;
+        }
+        if (below(3) == 0) continue;
+        const int32_t count = done[slot] > 0 && below(4) > 0 ? 1 : 1 + below(25);
+        works.push_back({.slot = slot,
+                         .first_position = done[slot],
+                         .tokens = random_tokens(seed, 100 * step + slot, count, 97),
+                         .sample = below(4) > 0});
+        done[slot] += count;
+      }
+      for (Engine* e : {&engine, &expected})
+        if (!released.empty()) e->release(released);
+      if (works.empty()) continue;
+      const Sampled actual = engine.infer(works, true), wanted = expected.infer(works, true);
+      ASSERT_EQ(actual.tokens, wanted.tokens) << engine.plan().name << ", step " << step;
+      for (int64_t row = 0; row < wanted.logits.rows; ++row)
+        ASSERT_EQ(std::memcmp(actual.logits.row_bytes(row), wanted.logits.row_bytes(row),
+                              4 * static_cast<size_t>(wanted.logits.cols)),
+                  0)
+            << engine.plan().name << ", step " << step;
+      if (below(3) == 0)
+        engine.move_to(shuffled(make_plan(plans()[below(plans().size())], model), model, random));
+    }
+  }
 }
 
 TEST(Move, LeavesThemAloneInProcessesToo) {

@@ -7,7 +7,7 @@
 namespace tandem {
 namespace {
 
-constexpr double least_gain = 0.99;  // of the slowest rank's time, for a move to be worth it
+constexpr double worth_a_move = 0.99;  // of the slowest rank's time, for a move to be worth it
 
 class LayerPlacement {
  public:
@@ -100,7 +100,7 @@ class LayerPlacement {
     for (const auto& [rank, work] : held_)
       if (const double s = seconds(rank, work); s > most) most = s, slowest = rank;
     if (slowest < 0) return false;
-    Change best{.slowest = least_gain * most};
+    Change best{.slowest = worth_a_move * most};
     bool found = false;
     const auto offer = [&](const Change& change) {
       if (change.slowest < best.slowest) best = change, found = true;

@@ -9,7 +9,7 @@
 namespace tandem {
 namespace {
 
-constexpr double least_gain = 0.99;  // of a step's time, for a rank to change its role
+constexpr double worth_a_role = 0.99;  // of a step's time, for a rank to change its role
 
 std::vector<int> expert_ranks_of(const Stage& stage) {
   std::set<int> ranks;
@@ -221,7 +221,7 @@ std::vector<Plan> Rebalance::with_more_attention(const Plan& plan, size_t number
 Plan Rebalance::improve(const Plan& plan) const {
   const Plan same_roles = refined(plan);
   Plan best = seconds(same_roles) < seconds(plan) ? same_roles : plan;
-  double least = least_gain * seconds(best);
+  double least = worth_a_role * seconds(best);
   for (size_t stage = 0; stage < plan.stages.size(); ++stage)
     for (const auto& candidates :
          {with_more_experts(same_roles, stage), with_more_attention(same_roles, stage)})

@@ -5,22 +5,22 @@
 namespace tandem {
 namespace {
 
-constexpr const char* memory = "memory";
-constexpr const char* compute = "compute";
+constexpr const char* memory_speed = "memory";
+constexpr const char* compute_speed = "compute";
 constexpr const char* overheads = "overheads";
 constexpr const char* inside = "links inside nodes";
 constexpr const char* between = "links between nodes";
 constexpr const char* latencies = "latencies";
 
 void scale_type(DeviceType& type, const std::string& name, double factor) {
-  if (name == memory) type.memory_bytes_per_second *= factor;
+  if (name == memory_speed) type.memory_bytes_per_second *= factor;
   if (name == overheads) type.operation_overhead_seconds /= factor;
-  if (name == compute)
+  if (name == compute_speed)
     for (auto& [dtype, flops] : type.flops_per_second) flops *= factor;
   for (auto& [operation, speed] : type.operations) {
-    if (name == memory) speed.bytes_per_second *= factor;
+    if (name == memory_speed) speed.bytes_per_second *= factor;
     if (name == overheads) speed.overhead_seconds /= factor;
-    if (name == compute) speed.flops_per_second *= factor;
+    if (name == compute_speed) speed.flops_per_second *= factor;
   }
 }
 
@@ -32,7 +32,7 @@ std::string Resource::text(const Cluster& cluster) const {
 
 std::vector<Resource> resources(const Cluster& cluster) {
   std::vector<Resource> all;
-  for (const char* name : {memory, compute}) {
+  for (const char* name : {memory_speed, compute_speed}) {
     if (cluster.types.size() == 1) {
       all.push_back({name});
       continue;

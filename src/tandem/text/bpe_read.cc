@@ -9,7 +9,7 @@ namespace tandem::text {
 
 namespace {
 
-constexpr char32_t mark = 0x2581;
+constexpr char32_t mark_code_point = 0x2581;
 
 char32_t last_character(std::string_view text) {
   size_t begin = text.size() - 1;
@@ -102,7 +102,8 @@ void Bpe::read_vocabulary(const Json& vocab, const std::string& where, Vocabular
 
 void Bpe::read_merges(const Json& merges, const std::string& where, const Vocabulary& vocabulary) {
   merges_ = MergeTable(merges.size());
-  cut_at_marks_ = !byte_level_ && mark < characters_.size() && characters_[mark] >= 0;
+  cut_at_marks_ =
+      !byte_level_ && mark_code_point < characters_.size() && characters_[mark_code_point] >= 0;
   for (size_t i = 0; i < merges.size(); ++i) {
     if (i == 0 && merges[i].is_string() && merges[i].get<std::string>().starts_with("#version")) {
       continue;  // the first line of a merges.txt
@@ -117,7 +118,8 @@ void Bpe::read_merges(const Json& merges, const std::string& where, const Vocabu
     const int32_t right = known(pair.right);
     const int32_t whole = known(pair.left + pair.right);
     merges_.add(left, right, {.rank = static_cast<uint32_t>(i), .token = whole});
-    if (cut_at_marks_ && first_character(pair.right) == mark && last_character(pair.left) != mark) {
+    if (cut_at_marks_ && first_character(pair.right) == mark_code_point &&
+        last_character(pair.left) != mark_code_point) {
       cut_at_marks_ = false;
     }
   }

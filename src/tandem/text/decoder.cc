@@ -8,12 +8,6 @@
 
 namespace tandem::text {
 
-namespace {
-
-constexpr int deepest = 16;  // sequences in sequences
-
-}  // namespace
-
 Decoder::Decoder(const Json& json, const std::string& where) {
   if (json.is_null()) {
     steps_.push_back(join_with_spaces());
@@ -23,7 +17,7 @@ Decoder::Decoder(const Json& json, const std::string& where) {
 }
 
 void Decoder::add(const Json& json, const std::string& where, int depth) {
-  if (depth == deepest) throw InputError("{} is nested too deep", where);
+  if (depth == deepest_sequence) throw InputError("{} is nested too deep", where);
   JsonFields fields(json, where);
   const std::string type = fields.string("type");
   if (type == "Sequence") {

@@ -14,6 +14,8 @@ namespace tandem::text {
 
 using Json = nlohmann::json;
 
+inline constexpr int deepest_sequence = 16;  // of sequences in sequences
+
 class JsonFields {
  public:
   // `where` is the file and the path of the object in it: "tokenizer.json: model".

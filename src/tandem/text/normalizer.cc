@@ -15,8 +15,6 @@ namespace tandem::text {
 
 namespace {
 
-constexpr int deepest = 16;  // sequences in sequences
-
 // Characters below U+0300 combine with nothing and are their own canonical composition. All begin
 // with a byte below 0xCC.
 bool composed_already(std::string_view text) {
@@ -128,7 +126,7 @@ Normalizer::Normalizer(const Json& json, const std::string& where) {
 }
 
 void Normalizer::add(const Json& json, const std::string& where, int depth) {
-  if (depth == deepest) throw InputError("{} is nested too deep", where);
+  if (depth == deepest_sequence) throw InputError("{} is nested too deep", where);
   JsonFields fields(json, where);
   const std::string type = fields.string("type");
   if (type == "Sequence") {

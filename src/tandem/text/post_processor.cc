@@ -7,8 +7,6 @@ namespace tandem::text {
 
 namespace {
 
-constexpr int deepest = 16;  // sequences in sequences
-
 int32_t known_id(int32_t id, const Vocabulary& vocabulary, const std::string& where) {
   if (!vocabulary.token(id)) throw InputError("{}: no token has the id {}", where, id);
   return id;
@@ -41,7 +39,7 @@ PostProcessor::PostProcessor(const Json& json, const std::string& where,
 
 void PostProcessor::add(const Json& json, const std::string& where, int depth,
                         const Vocabulary& vocabulary) {
-  if (depth == deepest) throw InputError("{} is nested too deep", where);
+  if (depth == deepest_sequence) throw InputError("{} is nested too deep", where);
   JsonFields fields(json, where);
   const std::string type = fields.string("type");
   if (type == "Sequence") {

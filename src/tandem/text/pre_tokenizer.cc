@@ -9,8 +9,6 @@ namespace tandem::text {
 
 namespace {
 
-constexpr int deepest = 16;  // sequences in sequences
-
 constexpr std::string_view gpt2_words =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
@@ -57,7 +55,7 @@ void PreTokenizer::add_byte_level(JsonFields& fields) {
 }
 
 void PreTokenizer::add(const Json& json, const std::string& where, int depth) {
-  if (depth == deepest) throw InputError("{} is nested too deep", where);
+  if (depth == deepest_sequence) throw InputError("{} is nested too deep", where);
   JsonFields fields(json, where);
   const std::string type = fields.string("type");
   // Behind ByteLevel a step would see letters that stand for bytes.

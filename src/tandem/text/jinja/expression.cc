@@ -9,7 +9,7 @@ namespace {
 
 using Kind = Token::Kind;
 
-constexpr int deepest = 200;  // expressions in expressions
+constexpr int deepest_expression = 200;  // expressions in expressions
 constexpr int64_t longest_range = 100'000;
 
 struct ArgumentExpressions {
@@ -53,12 +53,12 @@ Value call(const std::string& function, const Arguments& arguments) {
   return out;
 }
 
-class Parser {
+class ExpressionParser {
  public:
-  explicit Parser(TokenReader& reader) : reader_(reader) {}
+  explicit ExpressionParser(TokenReader& reader) : reader_(reader) {}
 
   Expression conditional() {
-    if (++depth_ > deepest) reader_.refuse("an expression that is nested too deep");
+    if (++depth_ > deepest_expression) reader_.refuse("an expression that is nested too deep");
     Expression value = either();
     while (reader_.take_word("if")) {
       Expression condition = either();
@@ -99,7 +99,7 @@ class Parser {
 
   Expression negation() {
     if (!reader_.take_word("not")) return comparison();
-    if (++depth_ > deepest) reader_.refuse("an expression that is nested too deep");
+    if (++depth_ > deepest_expression) reader_.refuse("an expression that is nested too deep");
     Expression value = negation();
     --depth_;
     return [=](const Variables& v) { return Value(!truth(Evaluated(value, v))); };
@@ -176,7 +176,7 @@ class Parser {
 
   Expression unary() {
     if (reader_.take_sign("-")) {
-      if (++depth_ > deepest) reader_.refuse("an expression that is nested too deep");
+      if (++depth_ > deepest_expression) reader_.refuse("an expression that is nested too deep");
       Expression value = unary();
       --depth_;
       return [=](const Variables& v) { return arithmetic('-', 0, value(v)); };
@@ -375,7 +375,7 @@ class Parser {
 }  // namespace
 
 Expression parse_expression(TokenReader& reader, bool conditional) {
-  Parser parser(reader);
+  ExpressionParser parser(reader);
   return conditional ? parser.conditional() : parser.either();
 }
 

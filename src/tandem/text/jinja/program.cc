@@ -8,12 +8,12 @@ namespace {
 
 using Kind = Token::Kind;
 
-constexpr int deepest = 100;               // blocks in blocks
+constexpr int deepest_block = 100;         // blocks in blocks
 constexpr int64_t most_steps = 1'000'000;  // of one run: templates are programs of strangers
 
-class Parser {
+class ProgramParser {
  public:
-  explicit Parser(TokenReader& reader) : reader_(reader) {}
+  explicit ProgramParser(TokenReader& reader) : reader_(reader) {}
 
   Statement program() {
     Statement all = body({});
@@ -24,7 +24,7 @@ class Parser {
  private:
   // Statements up to a block of one of these names, which is left to the caller.
   Statement body(const std::vector<std::string_view>& ends) {
-    if (++depth_ > deepest) reader_.refuse("blocks that are nested too deep");
+    if (++depth_ > deepest_block) reader_.refuse("blocks that are nested too deep");
     std::vector<Statement> statements;
     while (reader_.peek().kind != Kind::end && !at_block(ends)) statements.push_back(statement());
     --depth_;
@@ -79,7 +79,7 @@ class Parser {
     Statement no = [](Run&) {};
     reader_.expect(Kind::block_begin, "{% endif %}");
     if (reader_.take_word("elif")) {
-      if (++depth_ > deepest) reader_.refuse("too many elif");
+      if (++depth_ > deepest_block) reader_.refuse("too many elif");
       no = branch();
       --depth_;
     } else if (reader_.take_word("else")) {
@@ -191,7 +191,7 @@ class Parser {
 
 Statement parse_program(std::string_view source, const std::string& name) {
   TokenReader reader(tokens_of(source, name), name);
-  return Parser(reader).program();
+  return ProgramParser(reader).program();
 }
 
 }  // namespace tandem::text::jinja

@@ -19,7 +19,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr double handshake_seconds = 5;
+constexpr double admission_seconds = 5;
 constexpr size_t most_handshake_bytes = 4096;
 
 void refuse(Channel& channel, const std::string& host, const std::string& why) {
@@ -178,7 +178,7 @@ void Fleet::let_in() {
   while (const auto socket = listener_.accept()) {
     Guest guest{.channel = std::make_shared<Channel>(*socket),
                 .nonce = random_hex(16),
-                .deadline_seconds = wall_seconds() + handshake_seconds};
+                .deadline_seconds = wall_seconds() + admission_seconds};
     guest.host = guest.channel->peer_host();
     if (guest.channel->send(json{{"nonce", guest.nonce}}.dump()))
       guests_.push_back(std::move(guest));

@@ -107,8 +107,8 @@ void ProcessHub::changed(int process, bool connected) {
 
 namespace {
 
-ParameterStore make_store(const WorldOrder& order, Device& device) {
-  if (order.directory.empty()) return ParameterStore::blank(order.model, order.dtype, device);
+std::optional<ParameterStore> load_store(const WorldOrder& order, Device& device) {
+  if (order.directory.empty()) return {};
   auto files = std::make_shared<ModelFiles>(order.directory);
   if (files->config() != order.model)
     throw InputError("{}: another model than that of the process that leads", order.directory);
@@ -125,15 +125,24 @@ ProcessWorld::ProcessWorld(WorldOrder order, int self, const std::string& host,
       self_(self),
       on_failure_(std::move(on_failure)),
       device_(make_cpu_device(order_.settings.threads)),
-      store_(make_store(order_, *device_)),
+      loaded_(load_store(order_, *device_)),
       hub_(self, order_.processes, order_.plan.ranks(), host, order_.key, std::move(observer)) {}
 
 ProcessWorld::~ProcessWorld() { hub_.hub().close(); }
+
+ParameterStore& ProcessWorld::store_of(int rank) {
+  if (loaded_) return *loaded_;
+  const auto found = sent_.find(rank);
+  if (found != sent_.end()) return found->second;
+  return sent_.emplace(rank, ParameterStore::blank(order_.model, order_.dtype, *device_))
+      .first->second;
+}
 
 void ProcessWorld::begin_epoch(const Membership& membership) {
   hub_.begin_epoch(membership);
   std::erase_if(seats_,
                 [&](const auto& seat) { return membership.process_of[seat.first] != self_; });
+  std::erase_if(sent_, [&](const auto& store) { return !seats_.contains(store.first); });
   const auto& process_of = membership.process_of;
   const auto ranks_here =
       static_cast<int>(std::count(process_of.begin(), process_of.end() - 1, self_));
@@ -144,7 +153,7 @@ void ProcessWorld::begin_epoch(const Membership& membership) {
         static_cast<int>(part(order_.settings.threads, ranks_here, index++).size());
     auto& seat = seats_[rank];
     if (seat) continue;
-    seat = std::make_unique<OccupiedSeat>(rank, plan_, store_, order_.settings, threads,
+    seat = std::make_unique<OccupiedSeat>(rank, plan_, store_of(rank), order_.settings, threads,
                                           spin_seconds_for(order_.plan.ranks()), hub_.hub(),
                                           on_failure_);
   }

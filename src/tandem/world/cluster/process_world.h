@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -83,12 +84,17 @@ class ProcessWorld {
   Recorder& recorder(int rank) { return seats_.at(rank)->seat().recorder; }
 
  private:
+  ParameterStore& store_of(int rank);
+
   WorldOrder order_;
   CurrentPlan plan_;
   int self_;
   OnFailure on_failure_;
   std::unique_ptr<Device> device_;
-  ParameterStore store_;
+  // Weights read from files are there for all ranks of this process; those that are sent, and
+  // change with training, each rank has for itself: no two write to the same memory.
+  std::optional<ParameterStore> loaded_;
+  std::map<int, ParameterStore> sent_;  // by rank
   ProcessHub hub_;
   std::map<int, std::unique_ptr<OccupiedSeat>> seats_;  // by rank
 };
