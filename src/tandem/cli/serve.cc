@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "tandem/base/clock.h"
+#include "tandem/cli/balance_options.h"
 #include "tandem/cli/commands.h"
 #include "tandem/cli/interrupt.h"
 #include "tandem/cli/model_options.h"
@@ -18,6 +19,7 @@ struct ServeOptions {
   std::string name;
   HttpSettings http{.port = 8000};
   SchedulerSettings scheduler;
+  BalanceOptions balance;
   ApiSettings api;
   double drain_seconds = 30;
 };
@@ -29,18 +31,13 @@ std::string name_of(const ServeOptions& o) {
 }
 
 StatusFacts facts_of(const ServeOptions& o, const ServedModel& model, const Engine& engine) {
-  StatusFacts facts{.model = model.name,
-                    .plan = o.model.plan,
-                    .layers = model.config.layers,
-                    .experts = model.config.experts,
-                    .context_tokens = model.context_tokens,
-                    .started_seconds = wall_seconds()};
-  for (int rank = 0; rank < engine.plan().ranks(); ++rank) {
-    const Role role = role_of(engine.plan(), rank);
-    facts.ranks.push_back(
-        rank_title({.rank = rank, .attention = role.attention, .expert = role.expert}));
-  }
-  return facts;
+  return {.model = model.name,
+          .plan = o.model.plan,
+          .ranks = engine.plan().ranks(),
+          .layers = model.config.layers,
+          .experts = model.config.experts,
+          .context_tokens = model.context_tokens,
+          .started_seconds = wall_seconds()};
 }
 
 void note(const std::string& line) { fmt::print(stderr, "{}\n", line); }
@@ -73,9 +70,10 @@ void run(ServeOptions& o) {
   Engine engine(make_plan(o.model.plan, loaded.config()), *loaded.store, o.model.world());
   o.scheduler.keeps_spans = !o.model.trace_file.empty();
   HttpServer server(o.http);
+  LiveBalance balance(o.balance, 0, note);
   nlohmann::json json;
   {
-    Scheduler scheduler(engine, o.scheduler);
+    Scheduler scheduler(engine, o.scheduler, [&](Engine& e) { balance.after_step(e); });
     model.context_tokens = scheduler.longest_tokens();
     const StatusFacts facts = facts_of(o, model, engine);
     Api api(scheduler, model, facts, o.api);
@@ -87,6 +85,7 @@ void run(ServeOptions& o) {
     if (!scheduler.drain(o.drain_seconds)) note("not all requests have ended in time");
     server.stop_serving();
     json = summary(scheduler);
+    balance.add_to(json);
   }
   write_trace(o.model, engine);
   write_json(o.model.json_file, json);
@@ -112,6 +111,7 @@ void add_serve(CLI::App& app, Session& session) {
   command
       ->add_option("--prefill-chunk", o->scheduler.prefill_chunk, "Tokens of prompts in one step")
       ->capture_default_str();
+  o->balance.add(*command);
   command->add_option("--queue", o->scheduler.waiting, "Sequences that may wait for a place")
       ->capture_default_str();
   command->add_option("--connections", o->http.connections, "Open at once")->capture_default_str();

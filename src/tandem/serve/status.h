@@ -11,8 +11,8 @@ namespace tandem {
 // What does not change while a server runs.
 struct StatusFacts {
   std::string model, plan;
+  int ranks = 0;
   int64_t layers = 0, experts = 0, context_tokens = 0;
-  std::vector<std::string> ranks;  // "rank 0 (attention)"
   double started_seconds = 0;      // of wall_seconds()
 };
 
