@@ -13,7 +13,7 @@ struct StatusFacts {
   std::string model, plan;
   int ranks = 0;
   int64_t layers = 0, experts = 0, context_tokens = 0;
-  double started_seconds = 0;      // of wall_seconds()
+  double started_seconds = 0;  // of wall_seconds()
 };
 
 // Safe from any thread. Keeps the scheduler making figures.

@@ -1,53 +1,108 @@
-// The kernel with AVX-512 bf16 dot products: a dword of the panel times 16 or 32 columns of a
-// strip.
-#include <immintrin.h>
-
+// The kernel with AVX-512 bf16 dot products. Lanes are columns of a strip: a dword of the panel
+// times 16 or 32 of them. Or, where columns are few and that would leave lanes empty, 16 rows of
+// the panel, turned in registers: a third of the instructions for each line of weights. Sums are
+// the same, in the same order.
 #include <cstring>
+#include <utility>
 
+#include "tandem/device/cpu/avx512_lanes.h"
 #include "tandem/device/cpu/blocks.h"
 
 #define TANDEM_AVX512_BF16 __attribute__((target("avx512f,avx512bf16")))
+#define TANDEM_AVX512_BF16_INLINE \
+  __attribute__((target("avx512f,avx512bf16"), always_inline)) inline
 
 namespace tandem::cpu {
 namespace {
 
+// A pair of numbers, in every lane.
+TANDEM_AVX512_BF16_INLINE __m512bh in_every_lane(const std::byte* pair) {
+  int bits;
+  std::memcpy(&bits, pair, 4);
+  return (__m512bh)_mm512_set1_epi32(bits);
+}
+
 constexpr int group = 8;  // rows whose sums are in registers together
 
-template <int vectors>
 TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, float* c) {
   const std::byte* a = p.a.half[first_row / 16] + first_row % 16 * p.a.row_step;
-  __m512 sums[group][vectors];
+  __m512 sums[group][2];
   for (int r = 0; r < group; ++r)
-    for (int s = 0; s < vectors; ++s)
+    for (int s = 0; s < 2; ++s)
       sums[r][s] =
           p.accumulate ? _mm512_loadu_ps(c + r * p.c_stride + s * 16) : _mm512_setzero_ps();
   const std::byte* b = p.b;
   for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step) {
     if (first_row == 0) p.meanwhile.run();
     for (int dword = 0; dword < 16; ++dword, b += strip_dword_bytes) {
-      __m512i columns[vectors];
-      for (int s = 0; s < vectors; ++s) columns[s] = _mm512_loadu_si512(b + s * line_bytes);
+      const __m512i columns[2] = {_mm512_loadu_si512(b), _mm512_loadu_si512(b + line_bytes)};
 #pragma GCC unroll 8
       for (int r = 0; r < group; ++r) {
-        int pair;
-        std::memcpy(&pair, a + r * p.a.row_step + dword * 4, 4);
-        const auto row = (__m512bh)_mm512_set1_epi32(pair);
-        for (int s = 0; s < vectors; ++s)
+        const __m512bh row = in_every_lane(a + r * p.a.row_step + dword * 4);
+        for (int s = 0; s < 2; ++s)
           sums[r][s] = _mm512_dpbf16_ps(sums[r][s], row, (__m512bh)columns[s]);
       }
     }
   }
   for (int r = 0; r < group; ++r)
-    for (int s = 0; s < vectors; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, sums[r][s]);
+    for (int s = 0; s < 2; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, sums[r][s]);
+}
+
+// One line of 16 rows: dword d of all rows in out[d].
+TANDEM_AVX512_BF16_INLINE void turn(const std::byte* rows, int64_t row_step, __m512i (&out)[16]) {
+  __m512i turned[4][4];
+#pragma GCC unroll 4
+  for (int part = 0; part < 4; ++part) {
+    __m512i lines[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) lines[i] = _mm512_loadu_si512(rows + (4 * part + i) * row_step);
+    turn_lanes(lines, turned[part]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    __m512i lines[4];
+    gather_lanes({turned[0][j], turned[1][j], turned[2][j], turned[3][j]}, lines);
+#pragma GCC unroll 4
+    for (int l = 0; l < 4; ++l) out[4 * l + j] = lines[l];
+  }
+}
+
+// `half`: 16 rows of the panel.
+template <int columns>
+TANDEM_AVX512_BF16 void multiply_few(const BlockProduct& p, int half) {
+  __m512 sums[columns];
+  const __m512i to_row =
+      _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                         _mm512_set1_epi32(static_cast<int>(p.c_stride)));
+  float* const c = p.c + half * 16 * p.c_stride;
+  for (int s = 0; s < columns; ++s)
+    sums[s] = p.accumulate ? _mm512_i32gather_ps(to_row, c + s, 4) : _mm512_setzero_ps();
+  const std::byte *a = p.a.half[half], *b = p.b;
+  for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step, b += strip_line_bytes) {
+    if (half == 0) p.meanwhile.run();
+    __m512i rows[16];
+    turn(a, p.a.row_step, rows);
+#pragma GCC unroll 16
+    for (int dword = 0; dword < 16; ++dword)
+#pragma GCC unroll 16
+      for (int s = 0; s < columns; ++s)
+        sums[s] = _mm512_dpbf16_ps(sums[s], (__m512bh)rows[dword],
+                                   in_every_lane(b + dword * strip_dword_bytes + s * 4));
+  }
+  for (int s = 0; s < columns; ++s) _mm512_i32scatter_ps(c + s, to_row, sums[s], 4);
+}
+
+template <int... columns>
+void multiply_few(const BlockProduct& p, std::integer_sequence<int, columns...>) {
+  static constexpr void (*by_columns[])(const BlockProduct&, int) = {multiply_few<columns + 1>...};
+  for (int half = 0; half < p.rows / 16; ++half) by_columns[p.columns - 1](p, half);
 }
 
 }  // namespace
 
 void avx512_bf16_block(const BlockProduct& p) {
-  for (int row = 0; row < p.rows; row += group) {
-    float* c = p.c + row * p.c_stride;
-    p.columns > 16 ? multiply_group<2>(p, row, c) : multiply_group<1>(p, row, c);
-  }
+  if (p.columns <= 16) return multiply_few(p, std::make_integer_sequence<int, 16>());
+  for (int row = 0; row < p.rows; row += group) multiply_group(p, row, p.c + row * p.c_stride);
 }
 
 }  // namespace tandem::cpu

@@ -51,7 +51,7 @@ void multiply_group(const BlockProduct& p, int first_row, const std::byte* b, fl
 void multiply(const BlockProduct& p) {
   for (int row = 0; row < p.rows; row += group) {
     float* c = p.c + row * p.c_stride;
-    if (p.columns == most_columns) {
+    if (p.columns > 16 && most_columns == 32) {
       multiply_group<most_columns>(p, row, p.b, c);
       continue;
     }

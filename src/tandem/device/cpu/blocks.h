@@ -60,7 +60,7 @@ struct BlockProduct {
   Panel a;
   int rows = 32;                 // 16 or 32
   const std::byte* b = nullptr;  // a strip
-  int columns = 32;              // 16 or 32
+  int columns = 32;              // whose sums are wanted, of the strip's 32
   int64_t lines = 0;
   float* c = nullptr;
   int64_t c_stride = block_columns;
@@ -86,6 +86,7 @@ struct Engine {
   bool pairs = false;        // dwords are pairs of bf16
   bool widen = false;        // bf16 that is turned into f32 on the way to panels and strips
   bool tiles = false;        // threads hold a tile configuration
+  bool halves = false;       // up to 16 columns are multiplied by 16 rows of a panel at a time
 
   int64_t dwords(int64_t depth) const { return pairs ? (depth + 1) / 2 : depth; }
   int64_t lines(int64_t depth) const { return (dwords(depth) + 15) / 16; }

@@ -40,7 +40,7 @@ Engine engine_for(DType dtype) {
     case Bf16Path::amx:
       return {.multiply = amx_block, .dtype = dtype, .pairs = true, .tiles = true};
     case Bf16Path::avx512:
-      return {.multiply = avx512_bf16_block, .dtype = dtype, .pairs = true};
+      return {.multiply = avx512_bf16_block, .dtype = dtype, .pairs = true, .halves = true};
     case Bf16Path::as_f32:
       break;
   }

@@ -64,7 +64,8 @@ PanelProduct::PanelProduct(const Engine& engine, const Interval& panels, const R
       depth_(depth),
       x_(x),
       body_(body),
-      blocks_(blocks_of(x.rows)) {
+      blocks_(blocks_of(x.rows)),
+      by_halves_(engine.halves && x.rows <= 16) {
   static thread_local Scratch scratch;
   constexpr int64_t most = 8;
   group_size_ = blocks_ > 1 && engine.lines(depth) > lines_at_once ? most : 1;
@@ -145,6 +146,7 @@ void PanelProduct::look_ahead(const Step& next) {
 // few lines of it at once, then the rows behind these. The processor's own prefetching follows one
 // run of lines in a page of memory, and rows of less than a page share it.
 void PanelProduct::bring_near() {
+  if (by_halves_) return bring_half(16);
   if (ahead_.lines.empty()) return;
   const int64_t pass = lines_done_ / ahead_.pass_steps;
   if (pass >= ahead_.passes) return;
@@ -157,9 +159,28 @@ void PanelProduct::bring_near() {
       __builtin_prefetch(ahead_.rows.row(r) + line * line_bytes, 0, 2);
 }
 
+PanelProduct::Run PanelProduct::run_of(const WeightRows& rows, int64_t half,
+                                       const Interval& lines) {
+  if (!rows.whole() || lines.empty()) return {};
+  return {rows.half[half] + lines.begin * line_bytes, rows.row_step, 16, lines.size()};
+}
+
+// Halves of panels are small enough for the first-level cache, and read once.
+void PanelProduct::bring_half(int64_t lines) {
+  for (; lines > 0 && run_.rows > 0; --lines) {
+    __builtin_prefetch(run_.row + run_.line * line_bytes, 0, 0);
+    if (++run_.line < run_.lines) continue;
+    run_.line = 0;
+    run_.row += run_.row_step;
+    --run_.rows;
+  }
+}
+
 // Nothing goes on yet beside which the first panel could be brought.
 void PanelProduct::bring_first(const Step& step) {
   look_ahead(step);
+  run_ = run_of(ahead_.rows, 0, ahead_.lines);
+  if (by_halves_) return bring_half(16 * run_.lines);
   for (lines_done_ = 0; lines_done_ < ahead_.lines.size(); ++lines_done_)
     for (block_ = 0; block_ < blocks_; ++block_) bring_near();
 }
@@ -181,16 +202,33 @@ void PanelProduct::multiply(const Step& step, int64_t block) {
   const bool rows_apart = panel_.row_step > line_bytes;
   std::byte* const copy = engine_.tiles && blocks_ > few_blocks && rows_apart ? packed_ : nullptr;
   if (copy && block > 0) panel_ = packed_panel();
-  engine_.multiply(
-      {.a = panel_,
-       .b = x_.strips.at(block, step.lines.begin),
-       .columns = x_rows(block).size() > 16 ? 32 : 16,
-       .lines = lines_,
-       .c = sums[0],
-       .accumulate = step.lines.begin > 0,
-       .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
-       .copy = block == 0 ? copy : nullptr});
+  const BlockProduct product{
+      .a = panel_,
+      .b = x_.strips.at(block, step.lines.begin),
+      .columns = static_cast<int>(x_rows(block).size()),
+      .lines = lines_,
+      .c = sums[0],
+      .accumulate = step.lines.begin > 0,
+      .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
+      .copy = block == 0 ? copy : nullptr};
+  by_halves_ ? multiply_halves(step, product) : engine_.multiply(product);
   if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums, 0};
+}
+
+// What the next half reads is brought near, in the order of memory: its rows are read beside each
+// other, which the processor's own prefetching does not keep up with.
+void PanelProduct::multiply_halves(const Step& step, const BlockProduct& whole) {
+  for (int64_t h = 0; h < 2; ++h) {
+    BlockProduct half = whole;
+    half.a.half[0] = whole.a.half[h];
+    half.rows = 16;
+    half.c = whole.c + h * 16 * whole.c_stride;
+    run_ = h == 1 ? run_of(ahead_.rows, 0, ahead_.lines)
+           : whole.a.half[0] == packed_
+               ? Run{}
+               : run_of(rows_at_.get(rows_at_.context, step.panel), 1, step.lines);
+    engine_.multiply(half);
+  }
 }
 
 void PanelProduct::run() {

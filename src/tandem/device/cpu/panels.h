@@ -89,6 +89,11 @@ class PanelProduct {
     int64_t passes = 0, pass_steps = 0;  // over these rows, and steps of each
     int64_t at_once = 0;                 // lines of a row in a step
   };
+  // What is left to be brought of some lines of 16 rows, in the order of memory.
+  struct Run {
+    const std::byte* row = nullptr;
+    int64_t row_step = 0, rows = 0, lines = 0, line = 0;
+  };
 
   Step next(const Step& step) const;
   bool at_end(const Step& step) const { return step.panel >= panels_.end; }
@@ -97,10 +102,13 @@ class PanelProduct {
   static void list_rows(const WeightRows& rows, RowPointers& to);
   void begin(const Step& step);
   void multiply(const Step& step, int64_t block);
+  void multiply_halves(const Step& step, const BlockProduct& whole);
   void look_ahead(const Step& next);
   void during();
   void bring_near();
   void bring_first(const Step& step);
+  void bring_half(int64_t lines);
+  static Run run_of(const WeightRows& rows, int64_t half, const Interval& lines);
   void hand_on(int steps);
   Panel packed_panel() const {
     return {{packed_, packed_ + 16 * line_bytes}, line_bytes, block_rows * line_bytes};
@@ -116,10 +124,12 @@ class PanelProduct {
   PackedRows x_;
   Body body_;
   int64_t group_size_, blocks_, places_;
-  Panel panel_;  // of the step
+  bool by_halves_;  // of panels
+  Panel panel_;     // of the step
   std::byte* packed_;
   Done done_;
   Ahead ahead_;
+  Run run_;
   int64_t block_ = 0, lines_ = 0, lines_done_ = 0;  // of the block under way
   Sums* sums_;
 };
