@@ -1,7 +1,6 @@
-// The kernel with AVX-512 bf16 dot products. Lanes are columns of a strip: a dword of the panel
-// times 16 or 32 of them. Or, where columns are few and that would leave lanes empty, 16 rows of
-// the panel, turned in registers: a third of the instructions for each line of weights. Sums are
-// the same, in the same order.
+// The kernel with AVX-512 bf16 dot products. With many columns lanes are those: a dword of
+// the panel times 32 of them. With few, which would leave lanes empty, lanes are rows of the panel,
+// turned in registers, and the strip lies as panels do. Sums are the same, in the same order.
 #include <cstring>
 #include <utility>
 
@@ -87,7 +86,7 @@ TANDEM_AVX512_BF16 void multiply_few(const BlockProduct& p, int half) {
 #pragma GCC unroll 16
       for (int s = 0; s < columns; ++s)
         sums[s] = _mm512_dpbf16_ps(sums[s], (__m512bh)rows[dword],
-                                   in_every_lane(b + dword * strip_dword_bytes + s * 4));
+                                   in_every_lane(b + s * line_bytes + dword * 4));
   }
   for (int s = 0; s < columns; ++s) _mm512_i32scatter_ps(c + s, to_row, sums[s], 4);
 }

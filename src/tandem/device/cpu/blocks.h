@@ -4,6 +4,7 @@
 // direction of the sum ("depth"). 16 dwords are a line of 64 bytes.
 //   A panel holds up to 32 rows of the left matrix, depth along the lines:  [line][row][16 dwords]
 //   A strip holds up to 32 columns of the right one, depth across them:     [dword][32 columns]
+//   or, where an engine wants few of them so, as a panel does:              [line][32][16 dwords]
 // A kernel multiplies a panel by a strip into a block of 32 x 32 sums in f32. It adds in the order
 // of depth, so an element depends on its own row and column alone; padding is zeros.
 #pragma once
@@ -86,11 +87,13 @@ struct Engine {
   bool pairs = false;        // dwords are pairs of bf16
   bool widen = false;        // bf16 that is turned into f32 on the way to panels and strips
   bool tiles = false;        // threads hold a tile configuration
-  bool halves = false;       // up to 16 columns are multiplied by 16 rows of a panel at a time
+  bool halves = false;       // few columns are multiplied by 16 rows of a panel at a time
 
   int64_t dwords(int64_t depth) const { return pairs ? (depth + 1) / 2 : depth; }
   int64_t lines(int64_t depth) const { return (dwords(depth) + 15) / 16; }
   int64_t depth_of_line() const { return pairs ? 32 : 16; }
+  // Whether a strip of so many columns lies as a panel does.
+  bool lies(int64_t columns) const { return halves && columns <= 16; }
 };
 
 Engine engine_for(DType dtype);

@@ -134,7 +134,8 @@ class Forward {
     const Strips& strips = hidden_of(task).strips;
     depth.end = std::min(depth.end, strips.lines * engine_.depth_of_line());
     if (depth.empty()) return;
-    put_features(engine_, h, depth, rows.size() > 16 ? 32 : 16, strips, rows.begin / block_columns);
+    put_features(engine_, h, depth, static_cast<int>(rows.size()), strips,
+                 rows.begin / block_columns);
   }
 
   // Behind the last feature a line is filled up with zeros.

@@ -44,14 +44,16 @@ void InputGradient::pack_weights(const Interval& blocks) {
 
 // A few lines of depth for all blocks, then the next ones: so that a panel's lines stay in the
 // first-level cache while the strips go by.
-void InputGradient::multiply(int64_t column_blocks, Sums* sums) const {
+void InputGradient::multiply(const Interval& blocks, Sums* sums) const {
   for (size_t t = 0; t < terms_.size(); ++t)
     for (int64_t line = 0; line < panels_[t].lines; line += lines_at_once) {
       const Interval lines{line, std::min(line + lines_at_once, panels_[t].lines)};
       for (int64_t i = 0; i < blocks_of(rows_); ++i)
-        for (int64_t j = 0; j < column_blocks; ++j)
+        for (int64_t j = 0; j < blocks.size(); ++j)
           engine_.multiply({.a = panels_[t].at(i, lines.begin),
                             .b = strips_[t].at(j, lines.begin),
+                            .columns = static_cast<int>(
+                                columns_of(Interval{j, j + 1}.shifted(blocks.begin)).size()),
                             .lines = lines.size(),
                             .c = sums[i * most_blocks + j][0],
                             .accumulate = t > 0 || line > 0});
@@ -79,6 +81,7 @@ void add_block(const Engine& engine, BlockProduct p, const Tensor& dweight, int6
   float* const at = dweight.row<float>(row) + column;
   const int64_t rows = std::min(block_rows, dweight.rows - row);
   const int64_t columns = std::min(block_columns, dweight.cols - column);
+  p.columns = static_cast<int>(columns);
   p.accumulate = true;
   if (rows == block_rows && columns == block_columns) {
     p.c = at;

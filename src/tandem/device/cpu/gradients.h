@@ -38,7 +38,7 @@ class InputGradient {
     for (int64_t first = blocks.begin; first < blocks.end; first += most_blocks) {
       const Interval group{first, std::min(first + most_blocks, blocks.end)};
       pack_weights(group);
-      multiply(group.size(), sums);
+      multiply(group, sums);
       for (int64_t i = 0; i < blocks_of(rows_); ++i)
         for (int64_t j = group.begin; j < group.end; ++j)
           body(sums[i * most_blocks + j - group.begin],
@@ -52,7 +52,7 @@ class InputGradient {
   static constexpr int64_t most_blocks = 8;  // made from 512 bytes of each row of bf16 weights
 
   void pack_weights(const Interval& blocks);
-  void multiply(int64_t column_blocks, Sums* sums) const;
+  void multiply(const Interval& blocks, Sums* sums) const;
   Interval columns_of(const Interval& blocks) const {
     return {blocks.begin * block_columns,
             std::min(blocks.end * block_columns, terms_[0].weight.cols)};

@@ -52,14 +52,20 @@ void panel(const Engine& engine, const RowsOf& from, std::byte* to) {
 void strips(const Engine& engine, const RowsOf& from, const Strips& to) {
   const int64_t bytes = from.cols * size(engine);
   alignas(64) std::byte spare[16][line_bytes];
-  for (int64_t first = 0; first < from.count(); first += 16)
+  for (int64_t first = 0; first < from.count(); first += 16) {
+    const bool lies = engine.lies(from.count() - first / block_columns * block_columns);
     for (int64_t line = 0; line < to.lines; ++line) {
+      std::byte* const out = to.at(first / block_columns, line);
       const std::byte* in[16];
       for (int64_t r = 0; r < 16; ++r)
         in[r] = line_of(from.row(first + r, size(engine)), line * line_bytes, bytes, spare[r]);
-      transpose(in, to.at(first / block_columns, line) + first % block_columns * 4,
-                strip_dword_bytes);
+      if (!lies) {
+        transpose(in, out + first % block_columns * 4, strip_dword_bytes);
+        continue;
+      }
+      for (int64_t r = 0; r < from.count() - first; ++r) copy_line(in[r], out + r * line_bytes);
     }
+  }
 }
 
 // 32 dwords from one row (f32) or two rows (pairs of bf16) of depth, from column `begin` on.
@@ -74,31 +80,39 @@ HWY_INLINE void depth_dwords(const Engine& engine, const std::byte* even, const 
 }
 
 // 16 dwords of depth.
-HWY_INLINE void depth_line(const Engine& engine, const RowsOf& from, int64_t line, int64_t begin,
-                           std::byte* to) {
+void depth_line(const Engine& engine, const RowsOf& from, int64_t line, int64_t begin,
+                std::byte* to) {
   const int64_t number_bytes = size(engine), step = engine.pairs ? 2 : 1;
   for (int64_t dword = line * 16; dword < line * 16 + 16; ++dword, to += strip_dword_bytes)
     depth_dwords(engine, from.row(dword * step, number_bytes),
                  from.row(dword * step + 1, number_bytes), begin, from.cols, to);
 }
 
+// The same turned: a line of each of 32 columns.
+void lying_depth_line(const Engine& engine, const RowsOf& from, int64_t line, int64_t begin,
+                      std::byte* to) {
+  alignas(64) std::byte standing[strip_line_bytes];
+  depth_line(engine, from, line, begin, standing);
+  for (int64_t half = 0; half < 2; ++half, to += 16 * line_bytes) {
+    const std::byte* in[16];
+    for (int64_t d = 0; d < 16; ++d) in[d] = standing + d * strip_dword_bytes + half * line_bytes;
+    transpose(in, to, line_bytes);
+  }
+}
+
 // Line by line: strips lie so far apart that the same line of all of them competes for one place.
 void strips_transposed(const Engine& engine, const RowsOf& from, const Strips& to) {
   for (int64_t line = 0; line < to.lines; ++line)
-    for (int64_t strip = 0; strip < to.count; ++strip)
-      depth_line(engine, from, line, strip * block_columns, to.at(strip, line));
+    for (int64_t strip = 0; strip < to.count; ++strip) {
+      const int64_t begin = strip * block_columns;
+      const auto pack = engine.lies(from.cols - begin) ? lying_depth_line : depth_line;
+      pack(engine, from, line, begin, to.at(strip, line));
+    }
 }
 
 void panel_transposed(const Engine& engine, const RowsOf& from, std::byte* to) {
-  alignas(64) std::byte lying[strip_line_bytes];
-  for (int64_t line = 0; line < engine.lines(from.count()); ++line) {
-    depth_line(engine, from, line, 0, lying);
-    for (int64_t half = 0; half < 2; ++half, to += 16 * line_bytes) {
-      const std::byte* in[16];
-      for (int64_t d = 0; d < 16; ++d) in[d] = lying + d * strip_dword_bytes + half * line_bytes;
-      transpose(in, to, line_bytes);
-    }
-  }
+  for (int64_t line = 0; line < engine.lines(from.count()); ++line)
+    lying_depth_line(engine, from, line, 0, to + line * strip_line_bytes);
 }
 
 void features(const Engine& engine, const float (*from)[block_columns], const Interval& depth,
@@ -106,14 +120,19 @@ void features(const Engine& engine, const float (*from)[block_columns], const In
   const int64_t step = engine.pairs ? 2 : 1;
   for (int64_t f = 0; f < depth.size(); f += step) {
     const int64_t dword = (depth.begin + f) / step;
-    std::byte* out = to.at(strip, dword / 16) + dword % 16 * strip_dword_bytes;
+    std::byte* const line = to.at(strip, dword / 16);
     alignas(64) uint32_t dwords[block_columns];
     std::memcpy(dwords, from[f], sizeof(dwords));
     if (engine.pairs)  // the upper halves of f32 that are bf16
       for (int column = 0; column < columns; ++column)
         dwords[column] =
             dwords[column] >> 16 | (std::bit_cast<uint32_t>(from[f + 1][column]) & 0xFFFF0000);
-    std::memcpy(out, dwords, static_cast<size_t>(columns) * 4);
+    if (!engine.lies(columns)) {
+      std::memcpy(line + dword % 16 * strip_dword_bytes, dwords, static_cast<size_t>(columns) * 4);
+      continue;
+    }
+    for (int column = 0; column < columns; ++column)
+      std::memcpy(line + column * line_bytes + dword % 16 * 4, &dwords[column], 4);
   }
 }
 

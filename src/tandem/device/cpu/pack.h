@@ -31,8 +31,8 @@ struct RowsOf {
 
 // Rows are rows of a panel (at most 32), columns are depth: engine.lines(cols) lines of 32 rows.
 void pack_panel(const Engine& engine, const RowsOf& from, std::byte* to);
-// Rows are columns of strips, columns are depth. Of a last strip with 16 rows at most, the other
-// half is left alone.
+// Rows are columns of strips, columns are depth. Of a last strip with 16 rows at most, the rest
+// may be left alone.
 void pack_strips(const Engine& engine, const RowsOf& from, const Strips& to);
 // Rows are depth, columns are rows of a panel (at most 32).
 void pack_panel_transposed(const Engine& engine, const RowsOf& from, std::byte* to);
@@ -40,8 +40,7 @@ void pack_panel_transposed(const Engine& engine, const RowsOf& from, std::byte* 
 void pack_strips_transposed(const Engine& engine, const RowsOf& from, const Strips& to);
 
 // Hidden features [feature][32 columns], rounded to the engine's dtype already, into a strip whose
-// depth are the features. The bounds of `depth` are even where dwords are pairs; `columns` is 16
-// or 32.
+// depth are the features. The bounds of `depth` are even where dwords are pairs.
 void put_features(const Engine& engine, const float (*features)[block_columns],
                   const Interval& depth, int columns, const Strips& to, int64_t strip);
 

@@ -65,7 +65,7 @@ PanelProduct::PanelProduct(const Engine& engine, const Interval& panels, const R
       x_(x),
       body_(body),
       blocks_(blocks_of(x.rows)),
-      by_halves_(engine.halves && x.rows <= 16) {
+      by_halves_(engine.lies(x.rows)) {
   static thread_local Scratch scratch;
   constexpr int64_t most = 8;
   group_size_ = blocks_ > 1 && engine.lines(depth) > lines_at_once ? most : 1;
