@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <numeric>
 
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/parallel.h"
@@ -41,15 +42,32 @@ int64_t count_from(const Numbers& x, int32_t least) {
   return hn::GetLane(hn::SumOfLanes(I32(), count));
 }
 
+// In numbers that are about normal a tenth is larger than twice the mean, more or less.
+int64_t likely_threshold(const Numbers& x) {
+  const F32 d;
+  auto sum = hn::Zero(d);
+  for (int64_t i = 0; i < x.size; i += lane_count())
+    sum = hn::Add(sum, hn::Abs(hn::Load(d, x.values + i)));
+  const float mean = hn::GetLane(hn::SumOfLanes(d, sum)) / static_cast<float>(x.size);
+  return std::bit_cast<int32_t>(2 * mean) & 0x7fffffff;
+}
+
 // The largest magnitude that `wanted` numbers have at least, or one between theirs and the others'.
+// Looked for around the likely one, in growing steps, then by halves.
 int32_t threshold(const Numbers& x, int64_t wanted) {
-  int32_t least = 0;
-  for (int32_t bit = 1 << 30; bit > 0; bit >>= 1) {
-    const int64_t count = count_from(x, least | bit);
-    if (count >= wanted) least |= bit;
-    if (count == wanted) break;
+  constexpr int64_t end = int64_t{1} << 31;
+  int64_t enough = 0, too_few = end, guess = likely_threshold(x), step = 1 << 20;
+  while (too_few - enough > 1) {
+    const bool narrowed = enough > 0 && too_few < end;
+    const int64_t middle =
+        !narrowed && enough < guess && guess < too_few ? guess : std::midpoint(enough, too_few);
+    const int64_t count = count_from(x, static_cast<int32_t>(middle));
+    if (count == wanted) return static_cast<int32_t>(middle);
+    (count > wanted ? enough : too_few) = middle;
+    guess = count > wanted ? middle + step : middle - step;
+    step *= 2;
   }
-  return least;
+  return static_cast<int32_t>(enough);
 }
 
 // A bit for each number above `limit`.
