@@ -5,6 +5,8 @@
 #include <memory>
 #include <stdexcept>
 
+#include "sanitized.h"
+
 namespace tandem {
 namespace {
 
@@ -90,11 +92,7 @@ TEST(Task, AwaitsOthersAndReturnsTheirFrames) {
 
 // Control passes from a task to the one that awaits it without growing the stack. It does grow
 // under sanitizers, whose code makes no tail calls.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr int awaits = 1000;
-#else
-constexpr int awaits = 300000;
-#endif
+constexpr int awaits = sanitized ? 1000 : 300000;
 
 TEST(Task, AwaitingInALoopUsesNoStack) {
   Owner owner;

@@ -13,11 +13,8 @@ namespace tandem::test {
 namespace {
 
 // Under a sanitizer, which is many times slower, a part of them.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr uint64_t seeds = 1, deaths = 2, every_plan = 4;
-#else
-constexpr uint64_t seeds = 6, deaths = 8, every_plan = 1;
-#endif
+constexpr uint64_t seeds = sanitized ? 1 : 6, deaths = sanitized ? 2 : 8,
+                   every_plan = sanitized ? 4 : 1;
 
 // Of four ranks each; none splits a sum.
 const std::vector<std::string>& plans() {

@@ -251,8 +251,8 @@ void Optimizer::adjust_router_bias(const Piece& piece) {
   track_.run(Sum{.inputs = addends, .out = piece.master});
 }
 
-// In one process the holders' weights are the same memory, and copying them onto themselves is
-// free.
+// Where ranks are threads of the local world the holders' weights are the same memory, and copying
+// them onto themselves is free.
 Task<> Optimizer::spread_weights() {
   const Tag tag = tag_of(track_, MessageKind::gradient, 3);
   for (const Shared& shared : shared_)

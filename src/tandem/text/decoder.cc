@@ -17,7 +17,7 @@ Decoder::Decoder(const Json& json, const std::string& where) {
 }
 
 void Decoder::add(const Json& json, const std::string& where, int depth) {
-  if (depth == deepest_sequence) throw InputError("{} is nested too deep", where);
+  check_depth(depth, where);
   JsonFields fields(json, where);
   const std::string type = fields.string("type");
   if (type == "Sequence") {

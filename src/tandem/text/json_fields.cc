@@ -16,6 +16,11 @@ std::string quoted(const Json& value) {
 
 }  // namespace
 
+void check_depth(int depth, const std::string& where) {
+  constexpr int deepest = 16;
+  if (depth == deepest) throw InputError("{} is nested too deep", where);
+}
+
 JsonFields::JsonFields(const Json& object, std::string where)
     : object_(object), where_(std::move(where)) {
   if (!object.is_object()) {

@@ -14,7 +14,8 @@ namespace tandem::text {
 
 using Json = nlohmann::json;
 
-inline constexpr int deepest_sequence = 16;  // of sequences in sequences
+// InputError where stages are sequences within sequences deeper than any real tokenizer's.
+void check_depth(int depth, const std::string& where);
 
 class JsonFields {
  public:

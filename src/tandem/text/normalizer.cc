@@ -126,7 +126,7 @@ Normalizer::Normalizer(const Json& json, const std::string& where) {
 }
 
 void Normalizer::add(const Json& json, const std::string& where, int depth) {
-  if (depth == deepest_sequence) throw InputError("{} is nested too deep", where);
+  check_depth(depth, where);
   JsonFields fields(json, where);
   const std::string type = fields.string("type");
   if (type == "Sequence") {

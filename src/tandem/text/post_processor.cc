@@ -39,7 +39,7 @@ PostProcessor::PostProcessor(const Json& json, const std::string& where,
 
 void PostProcessor::add(const Json& json, const std::string& where, int depth,
                         const Vocabulary& vocabulary) {
-  if (depth == deepest_sequence) throw InputError("{} is nested too deep", where);
+  check_depth(depth, where);
   JsonFields fields(json, where);
   const std::string type = fields.string("type");
   if (type == "Sequence") {

@@ -55,7 +55,7 @@ void PreTokenizer::add_byte_level(JsonFields& fields) {
 }
 
 void PreTokenizer::add(const Json& json, const std::string& where, int depth) {
-  if (depth == deepest_sequence) throw InputError("{} is nested too deep", where);
+  check_depth(depth, where);
   JsonFields fields(json, where);
   const std::string type = fields.string("type");
   // Behind ByteLevel a step would see letters that stand for bytes.

@@ -8,6 +8,8 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 
+#include <cstddef>
+
 #define TANDEM_AVX512_INLINE __attribute__((target("avx512f"), always_inline)) inline
 
 namespace tandem::cpu {
@@ -34,6 +36,25 @@ TANDEM_AVX512_INLINE void gather_lanes(const __m512i (&in)[4], __m512i (&out)[4]
   out[1] = _mm512_shuffle_i32x4(odd01, odd23, 0x88);
   out[2] = _mm512_shuffle_i32x4(even01, even23, 0xDD);
   out[3] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
+}
+
+// Both: dword d of 16 lines in out[d].
+TANDEM_AVX512_INLINE void turn(const std::byte* const (&in)[16], __m512i (&out)[16]) {
+  __m512i turned[4][4];
+#pragma GCC unroll 4
+  for (int part = 0; part < 4; ++part) {
+    __m512i lines[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) lines[i] = _mm512_loadu_si512(in[part * 4 + i]);
+    turn_lanes(lines, turned[part]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    __m512i lines[4];
+    gather_lanes({turned[0][j], turned[1][j], turned[2][j], turned[3][j]}, lines);
+#pragma GCC unroll 4
+    for (int l = 0; l < 4; ++l) out[4 * l + j] = lines[l];
+  }
 }
 
 }  // namespace tandem::cpu

@@ -1,5 +1,5 @@
-// The kernel with AVX-512 bf16 dot products. With many columns lanes are those: a dword of
-// the panel times 32 of them. With few, which would leave lanes empty, lanes are rows of the panel,
+// The kernel with AVX-512 bf16 dot products. With many columns lanes are those: a dword of the
+// panel times 32 of them. With few, which would leave lanes empty, lanes are rows of the panel,
 // turned in registers, and the strip lies as panels do. Sums are the same, in the same order.
 #include <cstring>
 #include <utility>
@@ -47,25 +47,6 @@ TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, flo
     for (int s = 0; s < 2; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, sums[r][s]);
 }
 
-// One line of 16 rows: dword d of all rows in out[d].
-TANDEM_AVX512_BF16_INLINE void turn(const std::byte* rows, int64_t row_step, __m512i (&out)[16]) {
-  __m512i turned[4][4];
-#pragma GCC unroll 4
-  for (int part = 0; part < 4; ++part) {
-    __m512i lines[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) lines[i] = _mm512_loadu_si512(rows + (4 * part + i) * row_step);
-    turn_lanes(lines, turned[part]);
-  }
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    __m512i lines[4];
-    gather_lanes({turned[0][j], turned[1][j], turned[2][j], turned[3][j]}, lines);
-#pragma GCC unroll 4
-    for (int l = 0; l < 4; ++l) out[4 * l + j] = lines[l];
-  }
-}
-
 // `half`: 16 rows of the panel.
 template <int columns>
 TANDEM_AVX512_BF16 void multiply_few(const BlockProduct& p, int half) {
@@ -79,8 +60,10 @@ TANDEM_AVX512_BF16 void multiply_few(const BlockProduct& p, int half) {
   const std::byte *a = p.a.half[half], *b = p.b;
   for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step, b += strip_line_bytes) {
     if (half == 0) p.meanwhile.run();
+    const std::byte* lines[16];
+    for (int r = 0; r < 16; ++r) lines[r] = a + r * p.a.row_step;
     __m512i rows[16];
-    turn(a, p.a.row_step, rows);
+    turn(lines, rows);
 #pragma GCC unroll 16
     for (int dword = 0; dword < 16; ++dword)
 #pragma GCC unroll 16
@@ -100,7 +83,8 @@ void multiply_few(const BlockProduct& p, std::integer_sequence<int, columns...>)
 }  // namespace
 
 void avx512_bf16_block(const BlockProduct& p) {
-  if (p.columns <= 16) return multiply_few(p, std::make_integer_sequence<int, 16>());
+  if (p.columns <= few_columns)
+    return multiply_few(p, std::make_integer_sequence<int, few_columns>());
   for (int row = 0; row < p.rows; row += group) multiply_group(p, row, p.c + row * p.c_stride);
 }
 

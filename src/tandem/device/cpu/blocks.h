@@ -80,6 +80,8 @@ bool amx_supported();
 void load_tile_configuration();
 void release_tiles();
 
+inline constexpr int few_columns = 16;
+
 // How matrices of a dtype are multiplied on this processor.
 struct Engine {
   void (*multiply)(const BlockProduct&) = f32_block;
@@ -93,7 +95,7 @@ struct Engine {
   int64_t lines(int64_t depth) const { return (dwords(depth) + 15) / 16; }
   int64_t depth_of_line() const { return pairs ? 32 : 16; }
   // Whether a strip of so many columns lies as a panel does.
-  bool lies(int64_t columns) const { return halves && columns <= 16; }
+  bool lies(int64_t columns) const { return halves && columns <= few_columns; }
 };
 
 Engine engine_for(DType dtype);

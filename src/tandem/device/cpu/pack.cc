@@ -53,17 +53,20 @@ void strips(const Engine& engine, const RowsOf& from, const Strips& to) {
   const int64_t bytes = from.cols * size(engine);
   alignas(64) std::byte spare[16][line_bytes];
   for (int64_t first = 0; first < from.count(); first += 16) {
-    const bool lies = engine.lies(from.count() - first / block_columns * block_columns);
+    const int64_t strip = first / block_columns;
+    const auto line_at = [&](int64_t line, int64_t r) {
+      return line_of(from.row(first + r, size(engine)), line * line_bytes, bytes, spare[r]);
+    };
+    if (engine.lies(from.count() - strip * block_columns)) {
+      for (int64_t line = 0; line < to.lines; ++line)
+        for (int64_t r = 0; r < from.count() - first; ++r)
+          copy_line(line_at(line, r), to.at(strip, line) + r * line_bytes);
+      continue;
+    }
     for (int64_t line = 0; line < to.lines; ++line) {
-      std::byte* const out = to.at(first / block_columns, line);
       const std::byte* in[16];
-      for (int64_t r = 0; r < 16; ++r)
-        in[r] = line_of(from.row(first + r, size(engine)), line * line_bytes, bytes, spare[r]);
-      if (!lies) {
-        transpose(in, out + first % block_columns * 4, strip_dword_bytes);
-        continue;
-      }
-      for (int64_t r = 0; r < from.count() - first; ++r) copy_line(in[r], out + r * line_bytes);
+      for (int64_t r = 0; r < 16; ++r) in[r] = line_at(line, r);
+      transpose(in, to.at(strip, line) + first % block_columns * 4, strip_dword_bytes);
     }
   }
 }

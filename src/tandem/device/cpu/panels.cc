@@ -113,6 +113,7 @@ void PanelProduct::begin(const Step& step) {
   if (in_place(rows) && step.lines.end * line_depth <= depth_) {
     const int64_t offset = step.lines.begin * line_bytes;
     panel_ = {{rows.half[0] + offset, rows.half[1] + offset}, rows.row_step, line_bytes};
+    run_ = run_of(rows, 1, step.lines);
     return;
   }
   RowPointers list;
@@ -121,6 +122,7 @@ void PanelProduct::begin(const Step& step) {
                          std::min(step.lines.end * line_depth, depth_)};
   pack_panel(engine_, RowsOf{list, depth_}.columns(columns), packed_);
   panel_ = packed_panel();
+  run_ = {};
 }
 
 void PanelProduct::hand_on(int steps) {
@@ -211,23 +213,20 @@ void PanelProduct::multiply(const Step& step, int64_t block) {
       .accumulate = step.lines.begin > 0,
       .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
       .copy = block == 0 ? copy : nullptr};
-  by_halves_ ? multiply_halves(step, product) : engine_.multiply(product);
+  by_halves_ ? multiply_halves(product) : engine_.multiply(product);
   if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums, 0};
 }
 
 // What the next half reads is brought near, in the order of memory: its rows are read beside each
 // other, which the processor's own prefetching does not keep up with.
-void PanelProduct::multiply_halves(const Step& step, const BlockProduct& whole) {
+void PanelProduct::multiply_halves(const BlockProduct& whole) {
   for (int64_t h = 0; h < 2; ++h) {
     BlockProduct half = whole;
     half.a.half[0] = whole.a.half[h];
     half.rows = 16;
     half.c = whole.c + h * 16 * whole.c_stride;
-    run_ = h == 1 ? run_of(ahead_.rows, 0, ahead_.lines)
-           : whole.a.half[0] == packed_
-               ? Run{}
-               : run_of(rows_at_.get(rows_at_.context, step.panel), 1, step.lines);
     engine_.multiply(half);
+    run_ = run_of(ahead_.rows, 0, ahead_.lines);
   }
 }
 

@@ -102,7 +102,7 @@ class PanelProduct {
   static void list_rows(const WeightRows& rows, RowPointers& to);
   void begin(const Step& step);
   void multiply(const Step& step, int64_t block);
-  void multiply_halves(const Step& step, const BlockProduct& whole);
+  void multiply_halves(const BlockProduct& whole);
   void look_ahead(const Step& next);
   void during();
   void bring_near();

@@ -26,17 +26,9 @@ HWY_INLINE void copy_line(const std::byte* from, std::byte* to) {
 
 // to[j][i] = in[i][j], dwords, 16 x 16; the rows of `to` lie to_step bytes apart.
 HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to, int64_t to_step) {
-  __m512i turned[4][4];
-  for (int part = 0; part < 4; ++part) {
-    __m512i lines[4];
-    for (int i = 0; i < 4; ++i) lines[i] = _mm512_loadu_si512(in[part * 4 + i]);
-    turn_lanes(lines, turned[part]);
-  }
-  for (int j = 0; j < 4; ++j) {
-    __m512i lines[4];
-    gather_lanes({turned[0][j], turned[1][j], turned[2][j], turned[3][j]}, lines);
-    for (int l = 0; l < 4; ++l) _mm512_storeu_si512(to + (4 * l + j) * to_step, lines[l]);
-  }
+  __m512i turned[16];
+  turn(in, turned);
+  for (int j = 0; j < 16; ++j) _mm512_storeu_si512(to + j * to_step, turned[j]);
 }
 
 // 32 bf16 of two rows, taken in turn.
