@@ -8,21 +8,27 @@
 namespace tandem::cpu {
 namespace {
 
-void run_on_tiles(const Attention& op, const Engine& engine, std::span<const AttentionItem> items,
-                  int threads) {
+void run_bf16(const Attention& op, const Engine& engine, std::span<const AttentionItem> items,
+              int threads) {
   static thread_local Scratch scratch;
   int64_t units = 0;
   for (const AttentionItem& item : items)
     if (!item.whole()) units = item.first_unit + units_of(item);
-  auto* const sums = scratch.get<std::byte>(units * tile_sums_bytes(op.heads));
+  auto* const sums = scratch.get<std::byte>(units * bf16_sums_bytes(op.heads));
   const auto from = [&](int64_t i) { return items.subspan(static_cast<size_t>(i)); };
   const auto count = static_cast<int64_t>(items.size());
-  parallel_items(threads, count, [&](int64_t i) { attention_tiles(op, engine, from(i)[0], sums); });
+  parallel_items(threads, count, [&](int64_t i) { attention_bf16(op, engine, from(i)[0], sums); });
   if (units > 0)
     parallel_items(threads, count, [&](int64_t i) { join_stretches(op, from(i), sums); });
 }
 
 }  // namespace
+
+Engine attention_engine(DType dtype) {
+  Engine engine = engine_for(dtype);
+  engine.halves = false;
+  return engine;
+}
 
 void run(const Attention& op, int threads) {
   const DType dtype = op.q.dtype;
@@ -31,11 +37,11 @@ void run(const Attention& op, int threads) {
   TANDEM_CHECK(op.heads.scale > 0, "attention scaled by {}", op.heads.scale);
   static thread_local std::vector<HeadGroup> groups;
   static thread_local std::vector<AttentionItem> shared_items;
-  const Engine engine = engine_for(dtype);
+  const Engine engine = attention_engine(dtype);
   head_groups(op.heads, groups);
-  attention_items(op.heads, op.sequences, groups, threads, engine.tiles, shared_items);
+  attention_items(op.heads, op.sequences, groups, threads, engine.pairs, shared_items);
   const std::span<const AttentionItem> items = shared_items;  // of this thread, for all of them
-  if (engine.tiles) return run_on_tiles(op, engine, items, threads);
+  if (engine.pairs) return run_bf16(op, engine, items, threads);
   parallel_items(threads, static_cast<int64_t>(items.size()),
                  [&](int64_t i) { attention_lanes(op, items[static_cast<size_t>(i)]); });
 }

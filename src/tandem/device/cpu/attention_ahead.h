@@ -3,9 +3,11 @@
 // under way.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
+#include "tandem/device/cpu/attention_work.h"
 #include "tandem/device/cpu/blocks.h"
 
 namespace tandem::cpu {
@@ -20,6 +22,9 @@ class LinesAhead {
   };
 
   LinesAhead() = default;
+  // Of the block that begins at `position`: keys and values of all heads of an item, none behind
+  // its last stretch.
+  LinesAhead(const Attention& op, const AttentionItem& item, int64_t position);
   // Of each row first one part, then the other.
   LinesAhead(const Part& first, const Part& second, int64_t rows)
       : parts_{first, second}, rows_(rows) {
@@ -28,10 +33,14 @@ class LinesAhead {
   int64_t lines() const {
     return rows_ * ((parts_[0].bytes + parts_[1].bytes + bytes_at_once - 1) / bytes_at_once);
   }
+  // Into the second-level cache, or with locality 3 into the first.
+  template <int locality = 2>
   void bring(int64_t count) {
-    for (; count > 0 && row_ < rows_; --count) {
-      __builtin_prefetch(at_, 0, 2);
-      at_ += bytes_at_once;
+    while (count > 0 && row_ < rows_) {
+      const int64_t here = std::min(count, (end_ - at_ + bytes_at_once - 1) / bytes_at_once);
+      for (int64_t i = 0; i < here; ++i) __builtin_prefetch(at_ + i * bytes_at_once, 0, locality);
+      count -= here;
+      at_ += here * bytes_at_once;
       if (at_ >= end_) leave();
     }
   }

@@ -12,7 +12,7 @@ void run(const AttentionBackward& op, int threads) {
                    op.dq.dtype == op.q.dtype && op.dout.dtype == op.q.dtype,
                "attention gradient of {} in {}", dtype_name(op.q.dtype),
                dtype_name(op.dkeys.dtype));
-  const Engine engine = engine_for(op.q.dtype);
+  const Engine engine = attention_engine(op.q.dtype);
   std::vector<HeadGroup> groups;
   head_groups(op.heads, groups);
   parallel_items(threads, static_cast<int64_t>(groups.size()), [&](int64_t g) {
@@ -22,8 +22,8 @@ void run(const AttentionBackward& op, int threads) {
       const int64_t queries = sequence.query_rows.size();
       for (int64_t begin = 0; begin < queries; begin += tile) {
         const GroupRows rows{&sequence, &group, {begin, std::min(queries, begin + tile)}};
-        if (engine.tiles)
-          attention_backward_tiles(op, engine, rows);
+        if (engine.pairs)
+          attention_backward_bf16(op, engine, rows);
         else
           attention_backward_lanes(op, rows);
       }

@@ -1,6 +1,6 @@
 #include "tandem/device/cpu/attention_gradient.h"
 
-#include "tandem/device/cpu/tile_lanes.h"
+#include "tandem/device/cpu/avx512_lanes.h"
 
 namespace tandem::cpu {
 namespace {
@@ -9,7 +9,7 @@ struct Gradients {
   __m512 p, ds;
 };
 
-TANDEM_TILES_INLINE Gradients gradients(const GradientStep& s, int64_t position, int64_t lane) {
+TANDEM_AVX512_INLINE Gradients gradients(const GradientStep& s, int64_t position, int64_t lane) {
   const __m512 score = _mm512_load_ps(s.scores[position] + lane);
   const __m512 shift = _mm512_load_ps(s.logsumexp + lane);
   __m512 p = exp2_lanes(_mm512_fmsub_ps(score, _mm512_set1_ps(s.scale), shift));
@@ -31,7 +31,7 @@ TANDEM_TILES_INLINE Gradients gradients(const GradientStep& s, int64_t position,
 
 }  // namespace
 
-TANDEM_TILES void gradient_step(const GradientStep& s) {
+TANDEM_AVX512 void gradient_step(const GradientStep& s) {
   for (int64_t lane = 0; lane < row_lanes; lane += 16)
     for (int64_t j = 0; j < kv_block_tokens; j += 2) {
       Gradients of[2] = {{_mm512_setzero_ps(), _mm512_setzero_ps()},

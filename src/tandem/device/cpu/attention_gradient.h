@@ -1,5 +1,5 @@
 // What happens to scores and gradients of probabilities between the products before and behind
-// them, in the backward pass on tiles.
+// them, in the backward pass of bf16.
 #pragma once
 
 #include "tandem/device/cpu/attention_softmax.h"

@@ -63,8 +63,9 @@ void AttentionPipeline::run(const Step& previous, const Step& step, const Step& 
   const int64_t lines = step.first ? lines_of_head(step) : 0;
   if (step.first) turn_values(step, lines / 2);
   if (step.row) raise(step);
-  cpu::run(
-      AttentionStep{scores(next), softmax(step), values(previous), &ahead_, lines - lines / 2});
+  const AttentionStep stages{scores(next), softmax(step), values(previous), &ahead_,
+                             lines - lines / 2};
+  engine_.tiles ? run_amx(stages) : run_avx512(stages);
 }
 
 // Begins with the next block where this one is new.
@@ -72,26 +73,9 @@ int64_t AttentionPipeline::lines_of_head(const Step& step) {
   const int64_t heads = static_cast<int64_t>(item_.groups.size());
   if (step.position != ahead_position_) {
     ahead_position_ = step.position;
-    ahead_ = behind(step);
+    ahead_ = LinesAhead(op_, item_, step.position + kv_block_tokens);
   }
   return (ahead_.lines() + heads - 1) / heads;
-}
-
-LinesAhead AttentionPipeline::behind(const Step& step) const {
-  const int64_t position = step.position + kv_block_tokens;
-  const Interval block = step.row->unit.rows.block(position);
-  if (block.empty() || position >= item_.stretches.end * stretch_tokens) return {};
-  const Interval heads{item_.groups.front().kv_head, item_.groups.back().kv_head + 1};
-  const auto part = [&](const Tensor& t, int64_t dim) {
-    const int64_t number_bytes = size_of(t.dtype);
-    return LinesAhead::Part{t.row_bytes(block.begin) + heads.begin * dim * number_bytes,
-                            t.stride * number_bytes, heads.size() * dim * number_bytes};
-  };
-  const LinesAhead::Part keys = part(op_.keys, op_.heads.head_dim);
-  LinesAhead::Part values = part(op_.values, op_.heads.value_dim);
-  if (values.data >= keys.data && values.data + values.bytes <= keys.data + keys.bytes)
-    values.bytes = 0;  // they are columns of the keys
-  return {keys, values, block.size()};
 }
 
 HeadBlock AttentionPipeline::block_of(const Step& step, const Tensor& t, int64_t dim) const {

@@ -48,7 +48,6 @@ class AttentionPipeline {
   void turn_values(const Step& step, int64_t lines_ahead);
   int64_t lines_of_head(const Step& step);
   HeadBlock block_of(const Step& step, const Tensor& t, int64_t dim) const;
-  LinesAhead behind(const Step& step) const;
   Stage& stage(const Step& step) { return stages_[step.number % 2]; }
   const Stage& stage(const Step& step) const { return stages_[step.number % 2]; }
 

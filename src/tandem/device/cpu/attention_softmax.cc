@@ -37,6 +37,21 @@ HWY_INLINE Lanes exp2_lanes(Lanes x) {
   return hn::IfThenZeroElse(zero, hn::BitCast(d, hn::Add(hn::BitCast(du, y), power)));
 }
 
+// `highest`: the largest scores of some lanes, from `lane` on.
+HWY_INLINE bool raise_lanes(const RowSums& sums, Lanes highest, int64_t lane, float scale,
+                            RowLine& shrink) {
+  const F32 d;
+  const auto top = hn::Mul(hn::Set(d, scale), highest);
+  const auto before = hn::Load(d, sums.most + lane);
+  const auto grown = hn::Gt(top, hn::Add(before, hn::Set(d, headroom)));
+  const auto most = hn::IfThenElse(grown, top, before);
+  const auto by = exp2_lanes(hn::Sub(before, most));
+  hn::Store(most, d, sums.most + lane);
+  hn::Store(hn::Mul(by, hn::Load(d, sums.weight + lane)), d, sums.weight + lane);
+  hn::StoreU(by, d, shrink + lane);
+  return !hn::AllFalse(d, grown);
+}
+
 bool raise_most(const SoftmaxStep& s, RowLine& shrink) {
   const F32 d;
   bool any = false;
@@ -47,16 +62,16 @@ bool raise_most(const SoftmaxStep& s, RowLine& shrink) {
       for (int64_t i = 0; i < 4; ++i)
         tops[i] = hn::Max(tops[i], hn::Load(d, (*s.scores)[j + i] + lane));
     const auto highest = hn::Max(hn::Max(tops[0], tops[1]), hn::Max(tops[2], tops[3]));
-    const auto top = hn::Mul(hn::Set(d, s.scale), highest);
-    const auto before = hn::Load(d, s.sums.most + lane);
-    const auto grown = hn::Gt(top, hn::Add(before, hn::Set(d, headroom)));
-    const auto most = hn::IfThenElse(grown, top, before);
-    const auto by = exp2_lanes(hn::Sub(before, most));
-    hn::Store(most, d, s.sums.most + lane);
-    hn::Store(hn::Mul(by, hn::Load(d, s.sums.weight + lane)), d, s.sums.weight + lane);
-    hn::StoreU(by, d, shrink + lane);
-    any = any || !hn::AllFalse(d, grown);
+    any |= raise_lanes(s.sums, highest, lane, s.scale, shrink);
   }
+  return any;
+}
+
+bool raise_to(const RowSums& sums, const RowLine& highest, int columns, float scale,
+              RowLine& shrink) {
+  bool any = false;
+  for (int64_t lane = 0; lane < columns; lane += lane_count())
+    any |= raise_lanes(sums, hn::LoadU(F32(), highest + lane), lane, scale, shrink);
   return any;
 }
 
@@ -121,6 +136,7 @@ namespace tandem::cpu {
 
 HWY_EXPORT(hide);
 HWY_EXPORT(raise_most);
+HWY_EXPORT(raise_to);
 HWY_EXPORT(shrink_lines);
 HWY_EXPORT(join_sums);
 HWY_EXPORT(divide_sums);
@@ -142,6 +158,10 @@ void hide_unseen(BlockScores& scores, const RowLine& seen) {
 }
 bool softmax_raise(const SoftmaxStep& step, RowLine& shrink) {
   return HWY_DYNAMIC_DISPATCH(raise_most)(step, shrink);
+}
+bool softmax_raise(const RowSums& sums, const RowLine& highest, int columns, float scale,
+                   RowLine& shrink) {
+  return HWY_DYNAMIC_DISPATCH(raise_to)(sums, highest, columns, scale, shrink);
 }
 void shrink_values(RowLine* values, int64_t lines, const RowLine& shrink) {
   HWY_DYNAMIC_DISPATCH(shrink_lines)(values, lines, shrink);

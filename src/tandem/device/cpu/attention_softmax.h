@@ -46,6 +46,9 @@ struct SoftmaxStep {
 // Brings `most` and `weight` to the largest scores. True where values must follow: be multiplied by
 // `shrink`.
 bool softmax_raise(const SoftmaxStep& step, RowLine& shrink);
+// The same with the largest scores at hand, of `columns` rows (16 or 32).
+bool softmax_raise(const RowSums& sums, const RowLine& highest, int columns, float scale,
+                   RowLine& shrink);
 void shrink_values(RowLine* values, int64_t lines, const RowLine& shrink);
 
 // a += b: sums of a stretch and of the one behind it.

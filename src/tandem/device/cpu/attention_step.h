@@ -30,8 +30,10 @@ struct AttentionStep {
   int64_t lines_ahead = 0;
 };
 
-// On AMX tiles. A core has room for little else than one tile product at a time, so that products
-// and vectors only overlap where they take turns.
-void run(const AttentionStep& step);
+// A core has room for little else than one tile product at a time, so that products and vectors
+// only overlap where they take turns.
+void run_amx(const AttentionStep& step);
+// Products of 32 columns, whatever `columns` are wanted.
+void run_avx512(const AttentionStep& step);
 
 }  // namespace tandem::cpu

@@ -1,12 +1,6 @@
 // Blocks of bf16, turned from rows of positions to rows of features.
-// GCC 12 warns of its own header (PR105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-
 #include "tandem/device/cpu/attention_block.h"
-
-#define TANDEM_AVX512 __attribute__((target("avx512f,avx512bw")))
+#include "tandem/device/cpu/avx512_lanes.h"
 
 namespace tandem::cpu {
 

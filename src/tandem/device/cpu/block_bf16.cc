@@ -1,25 +1,13 @@
 // The kernel with AVX-512 bf16 dot products. With many columns lanes are those: a dword of the
 // panel times 32 of them. With few, which would leave lanes empty, lanes are rows of the panel,
 // turned in registers, and the strip lies as panels do. Sums are the same, in the same order.
-#include <cstring>
 #include <utility>
 
 #include "tandem/device/cpu/avx512_lanes.h"
 #include "tandem/device/cpu/blocks.h"
 
-#define TANDEM_AVX512_BF16 __attribute__((target("avx512f,avx512bf16")))
-#define TANDEM_AVX512_BF16_INLINE \
-  __attribute__((target("avx512f,avx512bf16"), always_inline)) inline
-
 namespace tandem::cpu {
 namespace {
-
-// A pair of numbers, in every lane.
-TANDEM_AVX512_BF16_INLINE __m512bh in_every_lane(const std::byte* pair) {
-  int bits;
-  std::memcpy(&bits, pair, 4);
-  return (__m512bh)_mm512_set1_epi32(bits);
-}
 
 constexpr int group = 8;  // rows whose sums are in registers together
 
@@ -37,7 +25,7 @@ TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, flo
       const __m512i columns[2] = {_mm512_loadu_si512(b), _mm512_loadu_si512(b + line_bytes)};
 #pragma GCC unroll 8
       for (int r = 0; r < group; ++r) {
-        const __m512bh row = in_every_lane(a + r * p.a.row_step + dword * 4);
+        const auto row = (__m512bh)in_every_lane(a + r * p.a.row_step + dword * 4);
         for (int s = 0; s < 2; ++s)
           sums[r][s] = _mm512_dpbf16_ps(sums[r][s], row, (__m512bh)columns[s]);
       }
@@ -60,16 +48,14 @@ TANDEM_AVX512_BF16 void multiply_few(const BlockProduct& p, int half) {
   const std::byte *a = p.a.half[half], *b = p.b;
   for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step, b += strip_line_bytes) {
     if (half == 0) p.meanwhile.run();
-    const std::byte* lines[16];
-    for (int r = 0; r < 16; ++r) lines[r] = a + r * p.a.row_step;
     __m512i rows[16];
-    turn(lines, rows);
+    turn(a, p.a.row_step, rows);
 #pragma GCC unroll 16
     for (int dword = 0; dword < 16; ++dword)
 #pragma GCC unroll 16
       for (int s = 0; s < columns; ++s)
         sums[s] = _mm512_dpbf16_ps(sums[s], (__m512bh)rows[dword],
-                                   in_every_lane(b + s * line_bytes + dword * 4));
+                                   (__m512bh)in_every_lane(b + s * line_bytes + dword * 4));
   }
   for (int s = 0; s < columns; ++s) _mm512_i32scatter_ps(c + s, to_row, sums[s], 4);
 }

@@ -27,7 +27,9 @@ HWY_INLINE void copy_line(const std::byte* from, std::byte* to) {
 // to[j][i] = in[i][j], dwords, 16 x 16; the rows of `to` lie to_step bytes apart.
 HWY_INLINE void transpose(const std::byte* const (&in)[16], std::byte* to, int64_t to_step) {
   __m512i turned[16];
-  turn(in, turned);
+  __m512i lines[16];
+  for (int i = 0; i < 16; ++i) lines[i] = _mm512_loadu_si512(in[i]);
+  turn(lines, turned);
   for (int j = 0; j < 16; ++j) _mm512_storeu_si512(to + j * to_step, turned[j]);
 }
 

@@ -1,5 +1,10 @@
+// A step on AMX tiles.
 #include "tandem/device/cpu/attention_step.h"
-#include "tandem/device/cpu/tile_lanes.h"
+#include "tandem/device/cpu/avx512_lanes.h"
+
+#define TANDEM_TILES __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl")))
+#define TANDEM_TILES_INLINE TANDEM_TILES __attribute__((always_inline)) inline
+#define TANDEM_TILES_INLINE_LAMBDA TANDEM_TILES __attribute__((always_inline))
 
 namespace tandem::cpu {
 namespace {
@@ -183,7 +188,7 @@ int64_t products_of(const AttentionStep& step) {
 
 }  // namespace
 
-TANDEM_TILES void run(const AttentionStep& step) {
+TANDEM_TILES void run_amx(const AttentionStep& step) {
   Beside beside(step, products_of(step));
   if (const auto& s = step.scores; s.keys)
     s.columns > 16 ? multiply_scores<true>(s, beside) : multiply_scores<false>(s, beside);

@@ -1,6 +1,6 @@
-// The gradient of attention on AMX tiles. A block's weights P and the gradients dS of its scores
-// are made for all units of rows first; then what is summed over rows, dvalues = P^T dout and dkeys
-// = dS^T q, runs over all of them at once.
+// The gradient of attention of bf16 by products of blocks. A block's weights P and the gradients dS
+// of its scores are made for all units of rows first; then what is summed over rows, dvalues = P^T
+// dout and dkeys = dS^T q, runs over all of them at once.
 #include <cmath>
 
 #include "tandem/device/cpu/attention_block.h"
@@ -16,9 +16,9 @@ namespace {
 constexpr float log2_e = 1.44269504f;
 constexpr int64_t unit_panel_bytes = kv_block_tokens * line_bytes;
 
-class TileGradient {
+class Bf16Gradient {
  public:
-  TileGradient(const AttentionBackward& op, const Engine& engine, const GroupRows& rows);
+  Bf16Gradient(const AttentionBackward& op, const Engine& engine, const GroupRows& rows);
   void run();
 
  private:
@@ -60,7 +60,7 @@ class TileGradient {
   std::byte *packed_keys_, *packed_values_, *packed_turned_, *dscores_strip_;
 };
 
-TileGradient::TileGradient(const AttentionBackward& op, const Engine& engine, const GroupRows& rows)
+Bf16Gradient::Bf16Gradient(const AttentionBackward& op, const Engine& engine, const GroupRows& rows)
     : op_(op),
       engine_(engine),
       rows_(rows),
@@ -91,7 +91,7 @@ TileGradient::TileGradient(const AttentionBackward& op, const Engine& engine, co
   });
 }
 
-void TileGradient::run() {
+void Bf16Gradient::run() {
   for (int64_t u = 0; u < units_; ++u) read(u);
   turned_queries_ = turned_rows(op_.q, head_dim_, turned_queries_.data);
   turned_douts_ = turned_rows(op_.dout, value_dim_, turned_douts_.data);
@@ -101,7 +101,7 @@ void TileGradient::run() {
     store_unit(unit(u), dqueries_ + u * value_lines(head_dim_), head_dim_, op_.dq);
 }
 
-void TileGradient::read(int64_t u) {
+void Bf16Gradient::read(int64_t u) {
   const Unit rows = unit(u);
   const auto strip = [&](const Tensor& t, int64_t dim, std::byte* all) {
     const int64_t bytes = engine_.lines(dim) * strip_line_bytes;
@@ -125,7 +125,7 @@ void TileGradient::read(int64_t u) {
   }
 }
 
-Strips TileGradient::turned_rows(const Tensor& t, int64_t dim, std::byte* to) const {
+Strips Bf16Gradient::turned_rows(const Tensor& t, int64_t dim, std::byte* to) const {
   static thread_local Scratch scratch;
   auto** pointers = scratch.get<std::byte*>(units_ * unit_rows);
   int64_t count = 0;
@@ -138,7 +138,7 @@ Strips TileGradient::turned_rows(const Tensor& t, int64_t dim, std::byte* to) co
   return strips;
 }
 
-void TileGradient::block(int64_t position) {
+void Bf16Gradient::block(int64_t position) {
   const Interval where = rows_.block(position);
   const HeadBlock keys = head_block(op_.keys, head_dim_, where);
   keys_ = block_panels(engine_, keys, false, packed_keys_);
@@ -154,7 +154,7 @@ void TileGradient::block(int64_t position) {
   add(dscores_, turned_queries_, first, head_dim_, op_.dkeys, where);
 }
 
-void TileGradient::multiply(const BlockPanels& panels, const std::byte* strip,
+void Bf16Gradient::multiply(const BlockPanels& panels, const std::byte* strip,
                             BlockScores& to) const {
   for (int64_t first = 0; first < panels.count; first += block_rows)
     engine_.multiply({.a = panels.half[first / block_rows],
@@ -164,7 +164,7 @@ void TileGradient::multiply(const BlockPanels& panels, const std::byte* strip,
                       .c = to[first]});
 }
 
-void TileGradient::block_of_unit(int64_t u, int64_t position) {
+void Bf16Gradient::block_of_unit(int64_t u, int64_t position) {
   const Unit rows = unit(u);
   multiply(keys_, queries_ + u * engine_.lines(head_dim_) * strip_line_bytes, *scores_);
   multiply(values_, douts_ + u * engine_.lines(value_dim_) * strip_line_bytes, *dweights_);
@@ -192,7 +192,7 @@ void TileGradient::block_of_unit(int64_t u, int64_t position) {
                       .accumulate = position > 0});
 }
 
-void TileGradient::add(const std::byte* panels, const Strips& strips, int64_t first, int64_t dim,
+void Bf16Gradient::add(const std::byte* panels, const Strips& strips, int64_t first, int64_t dim,
                        const Tensor& to, const Interval& where) {
   const int64_t begin = rows_.group->kv_head * dim;
   for (int64_t row = 0; row < where.size(); row += block_rows) {
@@ -218,10 +218,10 @@ void TileGradient::add(const std::byte* panels, const Strips& strips, int64_t fi
 
 }  // namespace
 
-void attention_backward_tiles(const AttentionBackward& op, const Engine& engine,
-                              const GroupRows& rows) {
+void attention_backward_bf16(const AttentionBackward& op, const Engine& engine,
+                             const GroupRows& rows) {
   const TileSession session(engine);
-  TileGradient(op, engine, rows).run();
+  Bf16Gradient(op, engine, rows).run();
 }
 
 }  // namespace tandem::cpu

@@ -1,8 +1,9 @@
-// Attention on AMX tiles. Whatever the other rows are, a row goes through the same steps: for each
-// block in order 64 scores (those of positions it may not see are -infinity), their weights, then
-// the values; for each stretch in order its sums.
+// Attention of bf16 by products of blocks. Whatever the other rows are, a row goes through the same
+// steps: for each block in order 64 scores (those of positions it may not see are -infinity), their
+// weights, then the values; for each stretch in order its sums.
 #include <cmath>
 
+#include "tandem/device/cpu/attention_few.h"
 #include "tandem/device/cpu/attention_kernels.h"
 #include "tandem/device/cpu/attention_pipeline.h"
 #include "tandem/device/cpu/attention_tile_memory.h"
@@ -14,7 +15,7 @@ constexpr float ln_2 = 0.693147181f;
 
 // Sums of the first unit of the item, those of the others behind them.
 RowSums sums_at(const Attention& op, std::byte* memory, int64_t unit) {
-  return row_sums(reinterpret_cast<float*>(memory + unit * tile_sums_bytes(op.heads)),
+  return row_sums(reinterpret_cast<float*>(memory + unit * bf16_sums_bytes(op.heads)),
                   op.heads.value_dim);
 }
 
@@ -45,12 +46,33 @@ void write(const Attention& op, const Unit& unit, const RowSums& sums) {
 
 }  // namespace
 
-int64_t tile_sums_bytes(const AttentionHeads& heads) {
+int64_t bf16_sums_bytes(const AttentionHeads& heads) {
   return row_sums_floats(heads.value_dim) * static_cast<int64_t>(sizeof(float));
 }
 
-void attention_tiles(const Attention& op, const Engine& engine, const AttentionItem& item,
-                     std::byte* shared_sums) {
+namespace {
+
+// Sums of all stretches of an item; `way` goes through the blocks of one.
+template <class Way>
+void sum_stretches(const Attention& op, const AttentionItem& item,
+                   std::span<AttentionPipeline::Row> rows, std::byte* sums, std::byte* stretch_sums,
+                   Way&& way) {
+  for (int64_t stretch = item.stretches.begin; stretch < item.stretches.end; ++stretch) {
+    const bool more = stretch > item.stretches.begin;
+    int64_t unit = 0;
+    for (AttentionPipeline::Row& row : rows)
+      row.sums = sums_at(op, more ? stretch_sums : sums, unit++);
+    way.run(stretch);
+    unit = 0;
+    for (const AttentionPipeline::Row& row : rows)
+      if (more) add_stretch(op, row.unit, stretch, sums_at(op, sums, unit++), row.sums);
+  }
+}
+
+}  // namespace
+
+void attention_bf16(const Attention& op, const Engine& engine, const AttentionItem& item,
+                    std::byte* shared_sums) {
   static thread_local TileMemory memory;
   static thread_local std::vector<AttentionPipeline::Row> rows;
   const int64_t units = units_of(item);
@@ -58,27 +80,22 @@ void attention_tiles(const Attention& op, const Engine& engine, const AttentionI
   std::byte *queries = nullptr, *stretch_sums = nullptr, *sums = nullptr;
   memory.lay_out([&](auto& take) {
     take(queries, units * query_bytes);
-    take(stretch_sums, units * tile_sums_bytes(op.heads));
-    take(sums, units * tile_sums_bytes(op.heads));
+    take(stretch_sums, units * bf16_sums_bytes(op.heads));
+    take(sums, units * bf16_sums_bytes(op.heads));
   });
-  if (!item.whole()) sums = shared_sums + item.first_unit * tile_sums_bytes(op.heads);
+  if (!item.whole()) sums = shared_sums + item.first_unit * bf16_sums_bytes(op.heads);
 
-  const TileSession session(engine);
   rows.clear();
-  for_units(item, [&](const Unit& unit, int64_t number) {
-    std::byte* strip = queries + number * query_bytes;
-    pack_unit(engine, unit, op.q, op.heads.head_dim, strip);
-    rows.push_back({unit, strip, {}});
-  });
-  AttentionPipeline pipeline(op, engine, item, rows);
-  for (int64_t stretch = item.stretches.begin; stretch < item.stretches.end; ++stretch) {
-    const bool more = stretch > item.stretches.begin;
-    for (int64_t i = 0; i < units; ++i)
-      rows[static_cast<size_t>(i)].sums = sums_at(op, more ? stretch_sums : sums, i);
-    pipeline.run(stretch);
-    for (int64_t i = 0; i < units && more; ++i)
-      add_stretch(op, rows[static_cast<size_t>(i)].unit, stretch, sums_at(op, sums, i),
-                  rows[static_cast<size_t>(i)].sums);
+  for_units(item, [&](const Unit& unit, int64_t) { rows.push_back({unit, nullptr, {}}); });
+  if (AttentionFew::does(op, engine, item)) {
+    sum_stretches(op, item, rows, sums, stretch_sums, AttentionFew(op, item, rows));
+  } else {
+    const TileSession session(engine);
+    for (AttentionPipeline::Row& row : rows) {
+      pack_unit(engine, row.unit, op.q, op.heads.head_dim, queries);
+      row.queries = std::exchange(queries, queries + query_bytes);
+    }
+    sum_stretches(op, item, rows, sums, stretch_sums, AttentionPipeline(op, engine, item, rows));
   }
   if (!item.whole()) return;
   for_units(item, [&](const Unit& unit, int64_t i) { write(op, unit, sums_at(op, sums, i)); });
