@@ -38,16 +38,19 @@ TEST_P(EveryPlan, GivesTheLogitsOfSingle) {
   }
 }
 
-// With FP8 weights rows are bf16, and plans that split sums differ by its rounding; which experts a
-// token goes to must not hang on that: all of them take part.
-TEST_P(EveryPlan, GivesTheLogitsOfSingleWithFp8Weights) {
+// With weights of 8 bits rows are bf16, and plans that split sums differ by its rounding; which
+// experts a token goes to must not hang on that: all of them take part.
+TEST_P(EveryPlan, GivesTheLogitsOfSingleWithWeightsOf8Bits) {
   ModelConfig model = latent_model();
   model.top_k = model.experts;
-  ParameterStore store = random_store(model, DType::fp8);
-  const Generation expected = generate(make_plan("single", model), store, prompts(3), 1);
-  const Generation actual = generate(make_plan(GetParam(), model), store, prompts(3), 1);
-  for (size_t s = 0; s < expected.tokens.size(); ++s)
-    EXPECT_LT(relative_error(actual.logits[s], expected.logits[s]), 0.1) << "sequence " << s;
+  for (const DType dtype : {DType::fp8, DType::int8}) {
+    ParameterStore store = random_store(model, dtype);
+    const Generation expected = generate(make_plan("single", model), store, prompts(3), 1);
+    const Generation actual = generate(make_plan(GetParam(), model), store, prompts(3), 1);
+    for (size_t s = 0; s < expected.tokens.size(); ++s)
+      EXPECT_LT(relative_error(actual.logits[s], expected.logits[s]), 0.1)
+          << dtype_name(dtype) << ", sequence " << s;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Plans, EveryPlan, ::testing::ValuesIn(plans_to_try(inference_plans())));
@@ -61,7 +64,7 @@ void expect_bits_of_single(const std::string& plan_text, const ModelConfig& mode
     int first, count;
     int64_t chunk;
   };
-  for (const DType dtype : {DType::f32, DType::bf16, DType::fp8}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::fp8, DType::int8}) {
     ParameterStore store = random_store(model, dtype);
     const Generation expected = generate(make_plan("single", model), store, all, new_tokens);
     const Plan plan = make_plan(plan_text, model);

@@ -26,8 +26,9 @@ void ModelOptions::add(CLI::App& command, bool with_plan) {
                        "trying things out; may be given several times");
     command.add_option("--trace", trace_file, "Write a Chrome/Perfetto trace of all ranks here");
   }
-  command.add_option("--dtype", dtype,
-                     "Of the weights: f32, bf16 or fp8 (default: that of the file, f32 if random)");
+  command.add_option(
+      "--dtype", dtype,
+      "Of the weights: f32, bf16, int8 or fp8 (default: that of the file, f32 if random)");
   command.add_option("--random-weights", random_weights,
                      "Seed of random weights, for a directory that holds a config alone");
   command.add_option("--threads", threads,
@@ -107,8 +108,8 @@ uint64_t parse_seed(const std::string& text) {
 LoadedModel load_model(const ModelOptions& options, bool trainable) {
   LoadedModel model{.files = std::make_shared<ModelFiles>(options.model)};
   const DType dtype = options.weight_dtype(*model.files);
-  if (trainable && dtype == DType::fp8)
-    throw InputError("--dtype fp8: such weights are not trained");
+  if (trainable && eight_bits(dtype))
+    throw InputError("--dtype {}: such weights are not trained", dtype_name(dtype));
   const auto device = make_cpu_device(options.thread_count());
   if (model.files->has_weights()) {
     if (!options.random_weights.empty())

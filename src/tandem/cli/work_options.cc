@@ -48,7 +48,7 @@ void WorkOptions::add(CLI::App& command) {
       ->capture_default_str();
   command
       .add_option("--dtype", dtype,
-                  "Of the weights: f32, bf16 or fp8 (attention and experts; the rest bf16)")
+                  "Of the weights: f32, bf16, int8 or fp8 (attention and experts; the rest bf16)")
       ->capture_default_str();
   command.add_option("--grid-g-per-kwh", grid_grams_per_kwh, "CO2 of the grid: grams a kWh")
       ->check(CLI::NonNegativeNumber);

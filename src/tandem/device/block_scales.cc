@@ -30,7 +30,7 @@ float value_of(int bits) {
 }  // namespace
 
 Tensor with_scales(const Tensor& numbers, const Tensor& factors) {
-  TANDEM_CHECK(numbers.dtype == DType::fp8 && factors.dtype == DType::f32 &&
+  TANDEM_CHECK(eight_bits(numbers.dtype) && factors.dtype == DType::f32 &&
                    factors.rows == blocks_to_scale(numbers.rows) &&
                    factors.cols == blocks_to_scale(numbers.cols),
                "{} x {} factors of {} x {} {} numbers", factors.rows, factors.cols, numbers.rows,

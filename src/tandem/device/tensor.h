@@ -14,18 +14,18 @@
 
 namespace tandem {
 
-// fp8 (e4m3, with factors: block_scales.h) is for weights alone.
-enum class DType : uint8_t { f32, bf16, fp8, i32 };
+// fp8 (e4m3) and int8, with factors (block_scales.h), are for weights alone.
+enum class DType : uint8_t { f32, bf16, fp8, int8, i32 };
+
+constexpr bool eight_bits(DType dtype) { return dtype == DType::fp8 || dtype == DType::int8; }
 
 constexpr int64_t size_of(DType dtype) {
-  return dtype == DType::fp8 ? 1 : dtype == DType::bf16 ? 2 : 4;
+  return eight_bits(dtype) ? 1 : dtype == DType::bf16 ? 2 : 4;
 }
 // What is multiplied with weights of a dtype.
-constexpr DType compute_type(DType weights) {
-  return weights == DType::fp8 ? DType::bf16 : weights;
-}
+constexpr DType compute_type(DType weights) { return eight_bits(weights) ? DType::bf16 : weights; }
 std::string_view dtype_name(DType dtype);
-DType parse_dtype(std::string_view name);  // InputError for anything but f32, bf16, fp8
+DType parse_dtype(std::string_view name);  // InputError for anything but f32, bf16, fp8, int8
 
 struct bfloat16 {
   uint16_t bits;

@@ -62,7 +62,7 @@ void copy_stored(const StoredTensor& stored, const Interval& rows, const Tensor&
 // block of rows at a time.
 template <class Fill>
 Tensor filled(const Parameter& p, DType dtype, Device& device, const Fill& fill) {
-  if (dtype != DType::fp8) {
+  if (!eight_bits(dtype)) {
     Tensor tensor = device.allocate(p.rows, p.cols, dtype);
     fill(Interval{0, p.rows}, tensor);
     return tensor;
@@ -120,6 +120,8 @@ DType stored_dtype(ParameterKind kind, DType dtype) {
     case shared_up:
     case shared_down:
       return dtype;
+    case head:
+      return dtype == DType::int8 ? dtype : compute_type(dtype);
     default:
       return compute_type(dtype);
   }

@@ -1,7 +1,7 @@
 // The one shape all products are cut into, whatever the processor and the dtype.
 //
-// Memory is seen as dwords: a dword is one f32, or a pair of bf16 that are neighbours in the
-// direction of the sum ("depth"). 16 dwords are a line of 64 bytes.
+// Memory is seen as dwords: a dword is one f32, or a pair of bf16, or four int8 that are neighbours
+// in the direction of the sum ("depth"). 16 dwords are a line of 64 bytes.
 //   A panel holds up to 32 rows of the left matrix, depth along the lines:  [line][row][16 dwords]
 //   A strip holds up to 32 columns of the right one, depth across them:     [dword][32 columns]
 //   or, where an engine wants few of them so, as a panel does:              [line][32][16 dwords]
@@ -57,6 +57,24 @@ struct Meanwhile {
   }
 };
 
+// What sums of int8 are multiplied with, for each `int8_block_lines` lines of depth.
+struct Int8Factors {
+  const float* rows = nullptr;  // of the panel: [block][32]
+  // Of the strip: [block][columns_step], and what the sums exceed theirs by, since the panel's
+  // numbers are kept above -128.
+  const float* columns = nullptr;
+  const int32_t* excess = nullptr;
+  int64_t columns_step = 0;
+
+  Int8Factors from_row(int64_t row) const {
+    return {rows ? rows + row : nullptr, columns, excess, columns_step};
+  }
+};
+inline constexpr int64_t int8_block_lines = 2;  // a block of factors (block_scales.h)
+inline int64_t factor_blocks(int64_t lines) {
+  return (lines + int8_block_lines - 1) / int8_block_lines;
+}
+
 struct BlockProduct {
   Panel a;
   int rows = 32;                 // 16 or 32
@@ -67,6 +85,7 @@ struct BlockProduct {
   int64_t c_stride = block_columns;
   bool accumulate = false;
   Meanwhile meanwhile;  // run before any sum is written to c
+  Int8Factors factors;  // of int8
   // Where to leave a packed copy of the panel, or null: cheaper than packing it first, since the
   // panel passes through tiles anyway. Only where an engine has them.
   std::byte* copy = nullptr;
@@ -75,6 +94,10 @@ struct BlockProduct {
 void amx_block(const BlockProduct& p);
 void avx512_bf16_block(const BlockProduct& p);
 void f32_block(const BlockProduct& p);
+// The panel has int8 as weights do, the strip int8 with a sign. All give the same bits.
+void int8_block(const BlockProduct& p);
+void vnni_block(const BlockProduct& p);
+bool vnni_supported();
 
 bool amx_supported();
 void load_tile_configuration();
@@ -87,13 +110,20 @@ struct Engine {
   void (*multiply)(const BlockProduct&) = f32_block;
   DType dtype = DType::f32;  // of the matrices
   bool pairs = false;        // dwords are pairs of bf16
+  bool quads = false;        // dwords are four int8, rows of activations bf16 that become int8
   bool widen = false;        // bf16 that is turned into f32 on the way to panels and strips
   bool tiles = false;        // threads hold a tile configuration
   bool halves = false;       // few columns are multiplied by 16 rows of a panel at a time
 
-  int64_t dwords(int64_t depth) const { return pairs ? (depth + 1) / 2 : depth; }
+  int64_t number_bytes() const { return quads ? 1 : pairs ? 2 : 4; }
+  int64_t dwords(int64_t depth) const { return (depth * number_bytes() + 3) / 4; }
   int64_t lines(int64_t depth) const { return (dwords(depth) + 15) / 16; }
-  int64_t depth_of_line() const { return pairs ? 32 : 16; }
+  int64_t depth_of_line() const { return line_bytes / number_bytes(); }
+  // That are full, and the blocks they belong to too.
+  int64_t whole_lines(int64_t depth) const {
+    const int64_t whole = depth / depth_of_line();
+    return quads ? whole / int8_block_lines * int8_block_lines : whole;
+  }
   // Whether a strip of so many columns lies as a panel does.
   bool lies(int64_t columns) const { return halves && columns <= few_columns; }
 };

@@ -1,7 +1,7 @@
 #include "tandem/device/cpu/experts.h"
 
 #include "tandem/device/cpu/activation.h"
-#include "tandem/device/cpu/fp8.h"
+#include "tandem/device/cpu/eight_bits.h"
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/shares.h"
 
@@ -37,6 +37,14 @@ class Forward {
 
  private:
   const ExpertMatrices& weights(const ExpertTask& task) const { return op_.weights[task.expert]; }
+  // As rows of bf16, which become int8 when all of them are there.
+  std::span<std::byte*> hidden_rows(const ExpertTask& task, Scratch& scratch) const {
+    const int64_t row_bytes = weights(task).up.rows * size_of(DType::bf16);
+    const auto list = pointers<std::byte*>(scratch, task.rows.size());
+    for (size_t i = 0; i < list.size(); ++i)
+      list[i] = hidden_ + task.hidden_bytes + static_cast<int64_t>(i) * row_bytes;
+    return list;
+  }
   static int64_t features_of_panel(const ExpertMatrices& w) { return w.gate ? 16 : block_rows; }
   static int64_t hidden_panels(const ExpertMatrices& w) {
     return (w.up.rows + features_of_panel(w) - 1) / features_of_panel(w);
@@ -68,13 +76,15 @@ class Forward {
   }
 
   // From sums of gate and up (or of up alone) to hidden features, for some of the task's rows. Each
-  // step makes some features; with dropout one makes all, since random numbers come in runs.
+  // step makes some features; with dropout one makes all, since random numbers come in runs, and
+  // where they are stored as rows.
   void activate(const ExpertTask& task, int64_t panel, const Interval& rows, Sums& sums,
                 int step) const {
     const ExpertMatrices& w = weights(task);
     const int64_t width = features_of_panel(w);
     constexpr int preparing = hand_on_steps / 2;
-    const int64_t at_once = op_.dropout.active() ? width : width / (hand_on_steps - preparing);
+    const bool all = op_.dropout.active() || engine_.quads;
+    const int64_t at_once = all ? width : width / (hand_on_steps - preparing);
     const int64_t first = (step - preparing) * at_once;
     if (0 <= first && first < width)
       make_features(task, panel * width, {first, first + at_once}, rows, sums);
@@ -115,7 +125,7 @@ class Forward {
             .count = count},
            h[0]);
     if (rounds) round_to_bf16(h[0], count);
-    put(task, features, rows, h);
+    engine_.quads ? put_rows(task, features, rows, h) : put(task, features, rows, h);
   }
 
   void keep(const Tensor& t, float (*sums)[block_columns], const Interval& pairs,
@@ -129,6 +139,16 @@ class Forward {
     store_block_transposed(sums, to);
   }
 
+  void put_rows(const ExpertTask& task, const Interval& depth, const Interval& rows,
+                Sums& h) const {
+    static thread_local Scratch scratch;
+    const Interval there{depth.begin, std::min(depth.end, weights(task).up.rows)};
+    store_block_transposed(h, {.rows = part_of(hidden_rows(task, scratch), rows),
+                               .cols = there.size(),
+                               .first = there.begin,
+                               .dtype = DType::bf16});
+  }
+
   // Into the strips that the product with `down` reads.
   void put(const ExpertTask& task, Interval depth, const Interval& rows, const Sums& h) const {
     const Strips& strips = hidden_of(task).strips;
@@ -140,16 +160,23 @@ class Forward {
 
   // Behind the last feature a line is filled up with zeros.
   void clear_last_lines(const ExpertTask& task) const {
+    if (engine_.quads) return;
     const Strips& strips = hidden_of(task).strips;
     for (int64_t i = 0; i < strips.count; ++i)
       std::memset(strips.at(i, strips.lines - 1), 0, strip_line_bytes);
+  }
+
+  PackedRows packed_hidden(const ExpertTask& task) const {
+    static thread_local Scratch row_scratch, packed;
+    const std::span<std::byte*> rows = hidden_rows(task, row_scratch);
+    return pack_rows(engine_, {{rows.data(), rows.size()}, weights(task).up.rows}, packed);
   }
 
   void compute_rows(const ExpertTask& task, const Interval& panels) const {
     static thread_local Scratch row_scratch;
     const Tensor& down = weights(task).down;
     const std::span<std::byte*> out = rows_of<std::byte*>(op_.out, task.rows, row_scratch);
-    const PackedRows h = hidden_of(task);
+    const PackedRows h = engine_.quads ? packed_hidden(task) : hidden_of(task);
     multiply_panels(
         engine_, panels, [&](int64_t panel) { return weight_rows(down, panel); }, h.depth, h,
         [&](int64_t panel, Sums& sums, const Interval& some, int step) {
@@ -166,6 +193,11 @@ class Forward {
   std::span<const ExpertTask> tasks_;
   std::byte* hidden_;
 };
+
+int64_t hidden_bytes(const Engine& engine, int64_t rows, int64_t features) {
+  return engine.quads ? rows * features * size_of(DType::bf16)
+                      : packed_rows(engine, rows, features).strips.bytes();
+}
 
 // One expert after the other.
 void run_widened(const Experts& op, int threads) {
@@ -192,9 +224,9 @@ void run_widened(const Experts& op, int threads) {
 
 void run(const Experts& op, int threads) {
   if (op.in.size() == 0) return;
-  if (op.weights[0].up.dtype == DType::fp8) {
-    TANDEM_CHECK(!op.up && !op.dropout.active(), "fp8 weights are not trained");
-    return run_widened(op, threads);
+  if (eight_bits(op.weights[0].up.dtype)) {
+    TANDEM_CHECK(!op.up && !op.dropout.active(), "weights of 8 bits are not trained");
+    if (!multiplied_as_int8(op.weights[0].down)) return run_widened(op, threads);
   }
   static thread_local Scratch task_scratch, hidden_scratch;
   const Engine engine = engine_for(op.weights[0].up.dtype);
@@ -205,8 +237,7 @@ void run(const Experts& op, int threads) {
     int64_t bytes = 0;
     for (ExpertTask& task : tasks) {
       task.hidden_bytes = bytes;
-      bytes +=
-          packed_rows(engine, task.rows.size(), op.weights[task.expert].up.rows).strips.bytes();
+      bytes += hidden_bytes(engine, task.rows.size(), op.weights[task.expert].up.rows);
     }
     Forward(op, engine, tasks, hidden_scratch.get<std::byte>(bytes)).run(threads);
   }

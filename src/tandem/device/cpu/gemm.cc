@@ -1,7 +1,7 @@
 #include "tandem/device/cpu/gemm.h"
 
 #include "tandem/device/cpu/bf16.h"
-#include "tandem/device/cpu/fp8.h"
+#include "tandem/device/cpu/eight_bits.h"
 #include "tandem/device/cpu/gradients.h"
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/panels.h"
@@ -35,6 +35,13 @@ void set_bf16_path(std::optional<Bf16Path> path) {
 }
 
 Engine engine_for(DType dtype) {
+  if (dtype == DType::int8) {
+    const bool vnni = vnni_supported() && bf16_path() != Bf16Path::as_f32;
+    return {.multiply = vnni ? vnni_block : int8_block,
+            .dtype = DType::bf16,
+            .quads = true,
+            .halves = vnni};
+  }
   if (dtype == DType::f32) return {.multiply = f32_block, .dtype = dtype};
   switch (bf16_path()) {
     case Bf16Path::amx:
@@ -180,7 +187,8 @@ void run_widened(const Linear& op, int threads) {
 }  // namespace
 
 void run(const Linear& op, int threads) {
-  if (op.weight.dtype == DType::fp8) return run_widened(op, threads);
+  if (eight_bits(op.weight.dtype) && !multiplied_as_int8(op.weight))
+    return run_widened(op, threads);
   const Engine engine = engine_for(op.weight.dtype);
   if (engine.tiles && op.x.rows >= many_rows)
     return share_columns(threads, engine, op.weight.rows, op.x.cols,

@@ -1,5 +1,5 @@
 // Products of heads, one after the other: each is a whole product on all threads.
-#include "tandem/device/cpu/fp8.h"
+#include "tandem/device/cpu/eight_bits.h"
 #include "tandem/device/cpu/kernels.h"
 
 namespace tandem::cpu {

@@ -19,7 +19,7 @@ namespace {
 
 alignas(64) constexpr std::byte zeros[line_bytes] = {};
 
-int64_t size(const Engine& engine) { return size_of(engine.pairs ? DType::bf16 : DType::f32); }
+int64_t size(const Engine& engine) { return engine.number_bytes(); }
 
 // A line's worth of a row from `column` on: in place where it is whole, else filled up in `spare`.
 HWY_INLINE const std::byte* line_of(const std::byte* row, int64_t begin, int64_t end,

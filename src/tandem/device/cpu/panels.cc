@@ -1,8 +1,21 @@
 #include "tandem/device/cpu/panels.h"
 
+#include "tandem/device/cpu/int8_rows.h"
+
 #include <algorithm>
 
 namespace tandem::cpu {
+
+namespace {
+
+ScaledView scales_of_rows(const Tensor& weight, int64_t first) {
+  if (!eight_bits(weight.dtype)) return {};
+  ScaledView view = scales_of(weight);
+  view.row += first;
+  return view;
+}
+
+}  // namespace
 
 WeightRows weight_rows(const Tensor& weight, int64_t panel) {
   WeightRows rows{.row_step = weight.stride * size_of(weight.dtype)};
@@ -10,6 +23,7 @@ WeightRows weight_rows(const Tensor& weight, int64_t panel) {
     const int64_t first = panel * block_rows + h * 16;
     rows.count[h] = std::clamp<int64_t>(weight.rows - first, 0, 16);
     rows.half[h] = rows.count[h] > 0 ? weight.row_bytes(first) : nullptr;
+    if (rows.count[h] > 0) rows.scales[h] = scales_of_rows(weight, first);
   }
   return rows;
 }
@@ -22,6 +36,8 @@ WeightRows weight_rows(const Tensor& gate, const Tensor& up, int64_t panel) {
   if (rows.count[0] > 0) {
     rows.half[0] = gate.row_bytes(first);
     rows.half[1] = up.row_bytes(first);
+    rows.scales[0] = scales_of_rows(gate, first);
+    rows.scales[1] = scales_of_rows(up, first);
   }
   return rows;
 }
@@ -33,7 +49,10 @@ PackedRows packed_rows(const Engine& engine, int64_t rows, int64_t depth) {
 PackedRows pack_rows(const Engine& engine, const RowsOf& from, Scratch& to) {
   PackedRows rows = packed_rows(engine, from.count(), from.cols);
   rows.strips.data = to.get<std::byte>(rows.strips.bytes());
-  pack_strips(engine, from, rows.strips);
+  if (engine.quads)
+    pack_strips(engine, as_int8(from, rows.factors), rows.strips);
+  else
+    pack_strips(engine, from, rows.strips);
   return rows;
 }
 
@@ -70,17 +89,22 @@ PanelProduct::PanelProduct(const Engine& engine, const Interval& panels, const R
   constexpr int64_t most = 8;
   group_size_ = blocks_ > 1 && engine.lines(depth) > lines_at_once ? most : 1;
   // Sums that are complete after one step need two places, which stay in the first-level cache.
-  const bool one_step = engine.lines(depth) <= lines_at_once && depth % engine.depth_of_line() == 0;
+  const bool one_step =
+      engine.lines(depth) <= lines_at_once && engine.whole_lines(depth) == engine.lines(depth);
   places_ = one_step ? 2 : group_size_ * blocks_;
   sums_ = sums_scratch(places_);
   packed_ = scratch.get<std::byte>(lines_at_once * block_rows * line_bytes);
+  static thread_local Scratch factor_scratch;
+  factors_ = engine.quads
+                 ? factor_scratch.get<float>(factor_blocks(engine.lines(depth)) * block_rows)
+                 : nullptr;
 }
 
 // A panel is packed first only where rows are missing or bf16 becomes f32.
 bool PanelProduct::in_place(const WeightRows& rows) const { return rows.whole() && !engine_.widen; }
 
 int64_t PanelProduct::lines_of_step(int64_t panel, int64_t line) const {
-  const int64_t whole = depth_ / engine_.depth_of_line(), all = engine_.lines(depth_);
+  const int64_t whole = engine_.whole_lines(depth_), all = engine_.lines(depth_);
   // In place all whole lines may go at once; the last line, if it is not whole, is packed.
   if (line < whole && in_place(rows_at_.get(rows_at_.context, panel)))
     return blocks_ == 1 ? whole - line : std::min(lines_at_once, whole - line);
@@ -106,10 +130,25 @@ void PanelProduct::list_rows(const WeightRows& rows, RowPointers& to) {
     to[r] = r % 16 < rows.count[r / 16] ? rows.half[r / 16] + r % 16 * rows.row_step : nullptr;
 }
 
+// For the blocks of some lines.
+void PanelProduct::read_factors(const WeightRows& rows, const Interval& lines) {
+  for (int64_t block = lines.begin / int8_block_lines; block < factor_blocks(lines.end); ++block)
+    for (int64_t half = 0; half < 2; ++half) {
+      const ScaledView& scales = rows.scales[half];
+      float* const to = factors_ + block * block_rows + half * 16;
+      const int64_t column = block * scale_block, count = rows.count[half];
+      if (count == 16 && scales.row % scale_block <= scale_block - 16)  // all in one block
+        std::fill_n(to, 16, scales.factor(0, column));
+      else
+        for (int64_t r = 0; r < 16; ++r) to[r] = r < count ? scales.factor(r, column) : 0;
+    }
+}
+
 // Finds the rows of a step, and packs them where they cannot be used in place.
 void PanelProduct::begin(const Step& step) {
   const WeightRows rows = rows_at_.get(rows_at_.context, step.panel);
   const int64_t line_depth = engine_.depth_of_line();
+  if (engine_.quads) read_factors(rows, step.lines);
   if (in_place(rows) && step.lines.end * line_depth <= depth_) {
     const int64_t offset = step.lines.begin * line_bytes;
     panel_ = {{rows.half[0] + offset, rows.half[1] + offset}, rows.row_step, line_bytes};
@@ -193,6 +232,16 @@ void PanelProduct::during() {
   if (done_.step < hand_on_steps) hand_on(static_cast<int>(hand_on_steps * lines_done_ / lines_));
 }
 
+Int8Factors PanelProduct::factors_of(const Step& step, int64_t block) const {
+  Int8Factors factors = x_.factors;
+  const int64_t first = step.lines.begin / int8_block_lines;
+  const int64_t at = first * factors.columns_step + block * block_columns;
+  factors.rows = factors_ + first * block_rows;
+  factors.columns += at;
+  factors.excess += at;
+  return factors;
+}
+
 void PanelProduct::multiply(const Step& step, int64_t block) {
   Sums& sums = sums_[((step.panel - step.group) * blocks_ + block) % places_];
   lines_ = step.lines.size();
@@ -212,6 +261,7 @@ void PanelProduct::multiply(const Step& step, int64_t block) {
       .c = sums[0],
       .accumulate = step.lines.begin > 0,
       .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
+      .factors = engine_.quads ? factors_of(step, block) : Int8Factors{},
       .copy = block == 0 ? copy : nullptr};
   by_halves_ ? multiply_halves(product) : engine_.multiply(product);
   if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums, 0};
@@ -225,6 +275,7 @@ void PanelProduct::multiply_halves(const BlockProduct& whole) {
     half.a.half[0] = whole.a.half[h];
     half.rows = 16;
     half.c = whole.c + h * 16 * whole.c_stride;
+    half.factors = whole.factors.from_row(h * 16);
     engine_.multiply(half);
     run_ = run_of(ahead_.rows, 0, ahead_.lines);
   }

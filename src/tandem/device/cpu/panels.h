@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <span>
 
+#include "tandem/device/block_scales.h"
 #include "tandem/device/cpu/pack.h"
 #include "tandem/device/cpu/scratch.h"
 #include "tandem/device/cpu/store.h"
@@ -22,6 +23,7 @@ struct WeightRows {
   const std::byte* half[2] = {};
   int64_t count[2] = {};
   int64_t row_step = 0;  // bytes
+  ScaledView scales[2];  // of each half, if they have 8 bits
 
   bool whole() const { return count[0] == 16 && count[1] == 16; }
   const std::byte* row(int64_t r) const { return half[r / 16] + r % 16 * row_step; }
@@ -37,6 +39,7 @@ inline int64_t blocks_of(int64_t count) { return (count + block_rows - 1) / bloc
 struct PackedRows {
   Strips strips;
   int64_t rows = 0, depth = 0;
+  Int8Factors factors;  // of int8: those of the columns
 };
 // Strips for them, without memory yet.
 PackedRows packed_rows(const Engine& engine, int64_t rows, int64_t depth);
@@ -101,6 +104,7 @@ class PanelProduct {
   bool in_place(const WeightRows& rows) const;
   static void list_rows(const WeightRows& rows, RowPointers& to);
   void begin(const Step& step);
+  void read_factors(const WeightRows& rows, const Interval& lines);
   void multiply(const Step& step, int64_t block);
   void multiply_halves(const BlockProduct& whole);
   void look_ahead(const Step& next);
@@ -110,6 +114,7 @@ class PanelProduct {
   void bring_half(int64_t lines);
   static Run run_of(const WeightRows& rows, int64_t half, const Interval& lines);
   void hand_on(int steps);
+  Int8Factors factors_of(const Step& step, int64_t block) const;
   Panel packed_panel() const {
     return {{packed_, packed_ + 16 * line_bytes}, line_bytes, block_rows * line_bytes};
   }
@@ -126,6 +131,7 @@ class PanelProduct {
   int64_t group_size_, blocks_, places_;
   bool by_halves_;  // of panels
   Panel panel_;     // of the step
+  float* factors_;  // of its rows: Int8Factors
   std::byte* packed_;
   Done done_;
   Ahead ahead_;

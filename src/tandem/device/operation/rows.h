@@ -76,7 +76,7 @@ struct ResidualBackward {
   Cost cost() const;
 };
 
-// fp8 (with factors, from a whole block of rows on) = the nearest to `from` (f32), each block
+// 8 bits (with factors, from a whole block of rows on) = the nearest to `from` (f32), each block
 // scaled so that its largest number is the largest there is.
 struct Quantise {
   static constexpr const char* name = "quantise";

@@ -31,8 +31,9 @@ WorldOrder order_of(const Plan& plan, const ParameterStore& store, const WorldSe
                    .key = std::stoull(random_hex(8), nullptr, 16)};
   if (!settings.rank.trainable && !store.directory().empty())
     order.directory = std::filesystem::absolute(store.directory());
-  if (order.dtype == DType::fp8 && order.directory.empty())
-    throw InputError("fp8 weights that are in no model directory cannot be sent to processes");
+  if (eight_bits(order.dtype) && order.directory.empty())
+    throw InputError("{} weights that are in no model directory cannot be sent to processes",
+                     dtype_name(order.dtype));
   return order;
 }
 

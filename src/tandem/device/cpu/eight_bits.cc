@@ -1,4 +1,4 @@
-#include "tandem/device/cpu/fp8.h"
+#include "tandem/device/cpu/eight_bits.h"
 
 #include <algorithm>
 #include <cmath>
@@ -22,15 +22,23 @@ void for_blocks(int64_t first, int64_t cols, const Body& body) {
   }
 }
 
+// Ties go to the even number; what is none becomes 0.
+uint8_t float_to_int8(float x) {
+  return static_cast<uint8_t>(int8_zero + (std::isnan(x) ? 0 : std::lrint(x)));
+}
+
 void quantise_block(const Tensor& from, const Tensor& to, float& factor) {
+  const bool fp8 = to.dtype == DType::fp8;
   float largest = 0;
   for (int64_t r = 0; r < from.rows; ++r)
     for (int64_t c = 0; c < from.cols; ++c)
       largest = std::max(largest, std::abs(from.row<float>(r)[c]));
-  factor = largest > 0 ? largest / largest_fp8 : 1;
+  factor = largest > 0 ? largest / (fp8 ? largest_fp8 : static_cast<float>(largest_int8)) : 1;
   for (int64_t r = 0; r < from.rows; ++r)
-    for (int64_t c = 0; c < from.cols; ++c)
-      to.row<uint8_t>(r)[c] = float_to_fp8(from.row<float>(r)[c] / factor);
+    for (int64_t c = 0; c < from.cols; ++c) {
+      const float x = from.row<float>(r)[c] / factor;
+      to.row<uint8_t>(r)[c] = fp8 ? float_to_fp8(x) : float_to_int8(x);
+    }
 }
 
 }  // namespace
@@ -52,8 +60,12 @@ void run(const Quantise& op, int threads) {
   });
 }
 
+bool multiplied_as_int8(const Tensor& weight) {
+  return weight.dtype == DType::int8 && scales_of(weight).col % scale_block == 0;
+}
+
 Tensor widened(const Tensor& weight, Scratch& scratch, int threads) {
-  if (weight.dtype != DType::fp8) return weight;
+  if (!eight_bits(weight.dtype)) return weight;
   Tensor to = weight;  // keeps a reference, so that it is not empty
   to.dtype = DType::bf16;
   to.stride = to.cols;
@@ -66,7 +78,7 @@ Tensor widened(const Tensor& weight, Scratch& scratch, int threads) {
       for_blocks(scales.col, weight.cols, [&](const Interval& cols) {
         const float factor = scales.factor(r, cols.begin);
         for (int64_t c = cols.begin; c < cols.end; ++c)
-          out[c] = to_bf16(fp8_to_float(numbers[c]) * factor);
+          out[c] = to_bf16(eight_bits_to_float(numbers[c], weight.dtype) * factor);
       });
     }
   });

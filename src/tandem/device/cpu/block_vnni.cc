@@ -1,0 +1,116 @@
+// The kernel of int8 with AVX-512 dot products of four (VNNI), as block_bf16.cc has it for bf16:
+// with many columns lanes are those, with few they are rows of the panel.
+#include <utility>
+
+#include "tandem/device/cpu/avx512_lanes.h"
+#include "tandem/device/cpu/blocks.h"
+
+#define TANDEM_VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
+#define TANDEM_VNNI_INLINE __attribute__((target("avx512f,avx512vnni"), always_inline)) inline
+
+namespace tandem::cpu {
+namespace {
+
+constexpr int group = 8;  // rows whose sums are in registers together
+
+// before + (sum - excess) row column
+TANDEM_VNNI_INLINE __m512 scaled(__m512i sum, __m512i excess, __m512 row, __m512 column,
+                                 __m512 before) {
+  const __m512 exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, excess));
+  return _mm512_fmadd_ps(exact, _mm512_mul_ps(row, column), before);
+}
+
+TANDEM_VNNI void multiply_group(const BlockProduct& p, int first_row, float* c) {
+  const std::byte *a = p.a.half[first_row / 16] + first_row % 16 * p.a.row_step, *b = p.b;
+  const float* columns = p.factors.columns;
+  const int32_t* excess = p.factors.excess;
+  const float* rows = p.factors.rows + first_row;
+  __m512 total[group][2];  // c is written when nothing goes on meanwhile
+  for (int r = 0; r < group; ++r)
+    for (int s = 0; s < 2; ++s)
+      total[r][s] =
+          p.accumulate ? _mm512_loadu_ps(c + r * p.c_stride + s * 16) : _mm512_setzero_ps();
+  for (int64_t line = 0; line < p.lines; line += int8_block_lines) {
+    __m512i sums[group][2];
+    for (auto& row : sums) row[0] = row[1] = _mm512_setzero_si512();
+    for (int64_t end = std::min(line + int8_block_lines, p.lines), i = line; i < end; ++i) {
+      if (first_row == 0) p.meanwhile.run();
+      for (int dword = 0; dword < 16; ++dword, b += strip_dword_bytes) {
+        const __m512i x[2] = {_mm512_loadu_si512(b), _mm512_loadu_si512(b + line_bytes)};
+#pragma GCC unroll 8
+        for (int r = 0; r < group; ++r) {
+          const __m512i weight = in_every_lane(a + r * p.a.row_step + dword * 4);
+          for (int s = 0; s < 2; ++s) sums[r][s] = _mm512_dpbusd_epi32(sums[r][s], weight, x[s]);
+        }
+      }
+      a += p.a.line_step;
+    }
+    for (int s = 0; s < 2; ++s) {
+      const __m512 column = _mm512_loadu_ps(columns + s * 16);
+      const __m512i over = _mm512_loadu_si512(excess + s * 16);
+      for (int r = 0; r < group; ++r)
+        total[r][s] = scaled(sums[r][s], over, _mm512_set1_ps(rows[r]), column, total[r][s]);
+    }
+    columns += p.factors.columns_step;
+    excess += p.factors.columns_step;
+    rows += block_rows;
+  }
+  for (int r = 0; r < group; ++r)
+    for (int s = 0; s < 2; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, total[r][s]);
+}
+
+// `half`: 16 rows of the panel.
+template <int columns>
+TANDEM_VNNI void multiply_few(const BlockProduct& p, int half) {
+  const __m512i to_row =
+      _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                         _mm512_set1_epi32(static_cast<int>(p.c_stride)));
+  float* const c = p.c + half * 16 * p.c_stride;
+  __m512 sums[columns];
+  for (int s = 0; s < columns; ++s)
+    sums[s] = p.accumulate ? _mm512_i32gather_ps(to_row, c + s, 4) : _mm512_setzero_ps();
+  const std::byte *a = p.a.half[half], *b = p.b;
+  for (int64_t line = 0, block = 0; line < p.lines; line += int8_block_lines, ++block) {
+    __m512i exact[columns];
+    for (__m512i& sum : exact) sum = _mm512_setzero_si512();
+    for (int64_t end = std::min(line + int8_block_lines, p.lines), i = line; i < end; ++i) {
+      if (half == 0) p.meanwhile.run();
+      __m512i rows[16];
+      turn(a, p.a.row_step, rows);
+#pragma GCC unroll 16
+      for (int dword = 0; dword < 16; ++dword)
+#pragma GCC unroll 16
+        for (int s = 0; s < columns; ++s)
+          exact[s] = _mm512_dpbusd_epi32(exact[s], rows[dword],
+                                         in_every_lane(b + s * line_bytes + dword * 4));
+      a += p.a.line_step;
+      b += strip_line_bytes;
+    }
+    const Int8Factors& f = p.factors;
+    const __m512 row = _mm512_loadu_ps(f.rows + block * block_rows + half * 16);
+    for (int s = 0; s < columns; ++s) {
+      const int64_t at = block * f.columns_step + s;
+      sums[s] = scaled(exact[s], _mm512_set1_epi32(f.excess[at]), row,
+                       _mm512_set1_ps(f.columns[at]), sums[s]);
+    }
+  }
+  for (int s = 0; s < columns; ++s) _mm512_i32scatter_ps(c + s, to_row, sums[s], 4);
+}
+
+template <int... columns>
+void multiply_few(const BlockProduct& p, std::integer_sequence<int, columns...>) {
+  static constexpr void (*by_columns[])(const BlockProduct&, int) = {multiply_few<columns + 1>...};
+  for (int half = 0; half < p.rows / 16; ++half) by_columns[p.columns - 1](p, half);
+}
+
+}  // namespace
+
+bool vnni_supported() { return __builtin_cpu_supports("avx512vnni"); }
+
+void vnni_block(const BlockProduct& p) {
+  if (p.columns <= few_columns)
+    return multiply_few(p, std::make_integer_sequence<int, few_columns>());
+  for (int row = 0; row < p.rows; row += group) multiply_group(p, row, p.c + row * p.c_stride);
+}
+
+}  // namespace tandem::cpu
