@@ -17,8 +17,8 @@ class ParameterStore {
   // The weights in a model directory, in `dtype`. Used from the mapped file where its dtype and
   // alignment allow it and they are not to be trained; else copied. InputError where they do not
   // fit.
-  // With 8 bits the matrices of attention and experts are quantised (with int8 an output head of its
-  // own too), and the rest is bf16.
+  // With 8 bits the matrices of attention and experts are quantised (with int8 an output head of
+  // its own too), and the rest is bf16.
   static ParameterStore load(std::shared_ptr<const ModelFiles> files, DType dtype, bool trainable,
                              Device& device);
   // Normal numbers of deviation initializer_range from the seed; norms are 1, biases 0.

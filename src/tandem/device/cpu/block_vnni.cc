@@ -59,48 +59,59 @@ TANDEM_VNNI void multiply_group(const BlockProduct& p, int first_row, float* c) 
     for (int s = 0; s < 2; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, total[r][s]);
 }
 
-// `half`: 16 rows of the panel.
-template <int columns>
-TANDEM_VNNI void multiply_few(const BlockProduct& p, int half) {
+// Some halves of the panel, 16 rows each, from `first` on: with one or two columns both of them,
+// since a dot product waits for the one before it in its sum.
+template <int columns, int halves>
+TANDEM_VNNI void multiply_few(const BlockProduct& p, int first) {
   const __m512i to_row =
       _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                          _mm512_set1_epi32(static_cast<int>(p.c_stride)));
-  float* const c = p.c + half * 16 * p.c_stride;
-  __m512 sums[columns];
-  for (int s = 0; s < columns; ++s)
-    sums[s] = p.accumulate ? _mm512_i32gather_ps(to_row, c + s, 4) : _mm512_setzero_ps();
-  const std::byte *a = p.a.half[half], *b = p.b;
+  const auto c = [&](int h, int s) { return p.c + (first + h) * 16 * p.c_stride + s; };
+  __m512 sums[halves][columns];
+  for (int h = 0; h < halves; ++h)
+    for (int s = 0; s < columns; ++s)
+      sums[h][s] = p.accumulate ? _mm512_i32gather_ps(to_row, c(h, s), 4) : _mm512_setzero_ps();
+  const std::byte* b = p.b;
   for (int64_t line = 0, block = 0; line < p.lines; line += int8_block_lines, ++block) {
-    __m512i exact[columns];
-    for (__m512i& sum : exact) sum = _mm512_setzero_si512();
+    __m512i exact[halves][columns];
+    for (auto& half : exact)
+      for (__m512i& sum : half) sum = _mm512_setzero_si512();
     for (int64_t end = std::min(line + int8_block_lines, p.lines), i = line; i < end; ++i) {
-      if (half == 0) p.meanwhile.run();
-      __m512i rows[16];
-      turn(a, p.a.row_step, rows);
+      if (first == 0) p.meanwhile.run();
+#pragma GCC unroll 2
+      for (int h = 0; h < halves; ++h) {
+        __m512i rows[16];
+        turn(p.a.half[first + h] + i * p.a.line_step, p.a.row_step, rows);
 #pragma GCC unroll 16
-      for (int dword = 0; dword < 16; ++dword)
+        for (int dword = 0; dword < 16; ++dword)
 #pragma GCC unroll 16
-        for (int s = 0; s < columns; ++s)
-          exact[s] = _mm512_dpbusd_epi32(exact[s], rows[dword],
-                                         in_every_lane(b + s * line_bytes + dword * 4));
-      a += p.a.line_step;
+          for (int s = 0; s < columns; ++s)
+            exact[h][s] = _mm512_dpbusd_epi32(exact[h][s], rows[dword],
+                                              in_every_lane(b + s * line_bytes + dword * 4));
+      }
       b += strip_line_bytes;
     }
     const Int8Factors& f = p.factors;
-    const __m512 row = _mm512_loadu_ps(f.rows + block * block_rows + half * 16);
-    for (int s = 0; s < columns; ++s) {
-      const int64_t at = block * f.columns_step + s;
-      sums[s] = scaled(exact[s], _mm512_set1_epi32(f.excess[at]), row,
-                       _mm512_set1_ps(f.columns[at]), sums[s]);
+    for (int h = 0; h < halves; ++h) {
+      const __m512 row = _mm512_loadu_ps(f.rows + block * block_rows + (first + h) * 16);
+      for (int s = 0; s < columns; ++s) {
+        const int64_t at = block * f.columns_step + s;
+        sums[h][s] = scaled(exact[h][s], _mm512_set1_epi32(f.excess[at]), row,
+                            _mm512_set1_ps(f.columns[at]), sums[h][s]);
+      }
     }
   }
-  for (int s = 0; s < columns; ++s) _mm512_i32scatter_ps(c + s, to_row, sums[s], 4);
+  for (int h = 0; h < halves; ++h)
+    for (int s = 0; s < columns; ++s) _mm512_i32scatter_ps(c(h, s), to_row, sums[h][s], 4);
 }
 
 template <int... columns>
 void multiply_few(const BlockProduct& p, std::integer_sequence<int, columns...>) {
-  static constexpr void (*by_columns[])(const BlockProduct&, int) = {multiply_few<columns + 1>...};
-  for (int half = 0; half < p.rows / 16; ++half) by_columns[p.columns - 1](p, half);
+  using Kernel = void (*)(const BlockProduct&, int);
+  static constexpr Kernel one_half[] = {multiply_few<columns + 1, 1>...};
+  static constexpr Kernel two_halves[] = {multiply_few<1, 2>, multiply_few<2, 2>};
+  if (p.rows == 32 && p.columns <= 2) return two_halves[p.columns - 1](p, 0);
+  for (int half = 0; half < p.rows / 16; ++half) one_half[p.columns - 1](p, half);
 }
 
 }  // namespace

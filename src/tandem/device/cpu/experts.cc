@@ -1,6 +1,7 @@
 #include "tandem/device/cpu/experts.h"
 
 #include "tandem/device/cpu/activation.h"
+#include "tandem/device/cpu/bf16.h"
 #include "tandem/device/cpu/eight_bits.h"
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/shares.h"
@@ -83,6 +84,10 @@ class Forward {
     const ExpertMatrices& w = weights(task);
     const int64_t width = features_of_panel(w);
     constexpr int preparing = hand_on_steps / 2;
+    if (engine_.lies(rows.size()) && !op_.dropout.active() && !op_.up) {
+      if (step == preparing) make_few_features(task, panel * width, width, rows, sums);
+      return;
+    }
     const bool all = op_.dropout.active() || engine_.quads;
     const int64_t at_once = all ? width : width / (hand_on_steps - preparing);
     const int64_t first = (step - preparing) * at_once;
@@ -96,6 +101,35 @@ class Forward {
 
   static float (*up_sums(const ExpertMatrices& w, Sums& sums))[block_columns] {
     return w.gate ? sums + 16 : sums;
+  }
+
+  // All features of a panel for few rows, side by side as they are stored.
+  void make_few_features(const ExpertTask& task, int64_t first, int64_t width, const Interval& rows,
+                         Sums& sums) const {
+    const ExpertMatrices& w = weights(task);
+    alignas(64) float gate[few_columns * block_rows], up[few_columns * block_rows],
+        h[few_columns * block_rows];
+    const int64_t count = rows.size() * width;
+    const auto turn = [&](const float(*from)[block_columns], float* to) {
+      for (int64_t r = 0; r < rows.size(); ++r)
+        for (int64_t f = 0; f < width; ++f) to[r * width + f] = from[f][r];
+      round_to_bf16(to, count);
+    };
+    turn(up_sums(w, sums), up);
+    if (w.gate) turn(sums, gate);
+    hidden(
+        {.activation = op_.activation, .gate = w.gate ? gate : nullptr, .up = up, .count = count},
+        h);
+    for (int64_t r = 0; r < rows.size(); ++r)
+      write_floats(h + r * width, few_place(task, rows.begin + r, first), DType::bf16,
+                   std::min(width, w.up.rows - first));
+  }
+  std::byte* few_place(const ExpertTask& task, int64_t row, int64_t feature) const {
+    std::byte* const all = hidden_ + task.hidden_bytes;
+    if (engine_.quads) return all + (row * weights(task).up.rows + feature) * 2;
+    const int64_t depth = engine_.depth_of_line();
+    return hidden_of(task).strips.at(row / block_columns, feature / depth) +
+           row % block_columns * line_bytes + feature % depth * 2;
   }
 
   // Features first + some of the whole, which the panel has as `some`.

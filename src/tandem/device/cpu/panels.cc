@@ -84,7 +84,7 @@ PanelProduct::PanelProduct(const Engine& engine, const Interval& panels, const R
       x_(x),
       body_(body),
       blocks_(blocks_of(x.rows)),
-      by_halves_(engine.lies(x.rows)) {
+      in_order_(engine.lies(x.rows)) {
   static thread_local Scratch scratch;
   constexpr int64_t most = 8;
   group_size_ = blocks_ > 1 && engine.lines(depth) > lines_at_once ? most : 1;
@@ -152,7 +152,7 @@ void PanelProduct::begin(const Step& step) {
   if (in_place(rows) && step.lines.end * line_depth <= depth_) {
     const int64_t offset = step.lines.begin * line_bytes;
     panel_ = {{rows.half[0] + offset, rows.half[1] + offset}, rows.row_step, line_bytes};
-    run_ = run_of(rows, 1, step.lines);
+    rows_ = rows;
     return;
   }
   RowPointers list;
@@ -161,7 +161,7 @@ void PanelProduct::begin(const Step& step) {
                          std::min(step.lines.end * line_depth, depth_)};
   pack_panel(engine_, RowsOf{list, depth_}.columns(columns), packed_);
   panel_ = packed_panel();
-  run_ = {};
+  rows_ = {};
 }
 
 void PanelProduct::hand_on(int steps) {
@@ -187,7 +187,7 @@ void PanelProduct::look_ahead(const Step& next) {
 // few lines of it at once, then the rows behind these. The processor's own prefetching follows one
 // run of lines in a page of memory, and rows of less than a page share it.
 void PanelProduct::bring_near() {
-  if (by_halves_) return bring_half(16);
+  if (in_order_) return bring_in_order(run_.each);
   if (ahead_.lines.empty()) return;
   const int64_t pass = lines_done_ / ahead_.pass_steps;
   if (pass >= ahead_.passes) return;
@@ -200,20 +200,35 @@ void PanelProduct::bring_near() {
       __builtin_prefetch(ahead_.rows.row(r) + line * line_bytes, 0, 2);
 }
 
-PanelProduct::Run PanelProduct::run_of(const WeightRows& rows, int64_t half,
-                                       const Interval& lines) {
-  if (!rows.whole() || lines.empty()) return {};
-  return {rows.half[half] + lines.begin * line_bytes, rows.row_step, 16, lines.size()};
+namespace {
+
+// Rows of a panel that are read beside each other in one go: so few that they and the next ones
+// find room in the first-level cache.
+int64_t rows_in_order(int64_t lines) {
+  constexpr int64_t cached_bytes = 32 << 10;
+  return block_rows * lines * line_bytes <= cached_bytes ? block_rows : 16;
 }
 
-// Halves of panels are small enough for the first-level cache, and read once.
-void PanelProduct::bring_half(int64_t lines) {
-  for (; lines > 0 && run_.rows > 0; --lines) {
-    __builtin_prefetch(run_.row + run_.line * line_bytes, 0, 0);
-    if (++run_.line < run_.lines) continue;
-    run_.line = 0;
-    run_.row += run_.row_step;
-    --run_.rows;
+}  // namespace
+
+PanelProduct::Run PanelProduct::run_of(const WeightRows& panel, int64_t first_row,
+                                       const Interval& lines) {
+  if (!panel.whole() || lines.empty()) return {};
+  const int64_t rows = rows_in_order(lines.size());
+  return {panel, {first_row, first_row + rows}, lines, lines.begin, rows};
+}
+
+// Past the second-level cache: what is read once.
+void PanelProduct::bring_in_order(int64_t count) {
+  while (count > 0 && !run_.rows.empty()) {
+    const int64_t here = std::min(count, run_.lines.end - run_.line);
+    const std::byte* const from = run_.panel.row(run_.rows.begin) + run_.line * line_bytes;
+    for (int64_t i = 0; i < here; ++i) __builtin_prefetch(from + i * line_bytes, 0, 0);
+    count -= here;
+    run_.line += here;
+    if (run_.line < run_.lines.end) continue;
+    run_.line = run_.lines.begin;
+    ++run_.rows.begin;
   }
 }
 
@@ -221,7 +236,7 @@ void PanelProduct::bring_half(int64_t lines) {
 void PanelProduct::bring_first(const Step& step) {
   look_ahead(step);
   run_ = run_of(ahead_.rows, 0, ahead_.lines);
-  if (by_halves_) return bring_half(16 * run_.lines);
+  if (in_order_) return bring_in_order(run_.rows.size() * run_.lines.size());
   for (lines_done_ = 0; lines_done_ < ahead_.lines.size(); ++lines_done_)
     for (block_ = 0; block_ < blocks_; ++block_) bring_near();
 }
@@ -263,21 +278,23 @@ void PanelProduct::multiply(const Step& step, int64_t block) {
       .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
       .factors = engine_.quads ? factors_of(step, block) : Int8Factors{},
       .copy = block == 0 ? copy : nullptr};
-  by_halves_ ? multiply_halves(product) : engine_.multiply(product);
+  in_order_ ? multiply_in_order(product, step.lines) : engine_.multiply(product);
   if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums, 0};
 }
 
-// What the next half reads is brought near, in the order of memory: its rows are read beside each
-// other, which the processor's own prefetching does not keep up with.
-void PanelProduct::multiply_halves(const BlockProduct& whole) {
-  for (int64_t h = 0; h < 2; ++h) {
-    BlockProduct half = whole;
-    half.a.half[0] = whole.a.half[h];
-    half.rows = 16;
-    half.c = whole.c + h * 16 * whole.c_stride;
-    half.factors = whole.factors.from_row(h * 16);
-    engine_.multiply(half);
-    run_ = run_of(ahead_.rows, 0, ahead_.lines);
+// What the next rows read is brought near, in the order of memory: they are read beside each other,
+// which the processor's own prefetching does not keep up with.
+void PanelProduct::multiply_in_order(const BlockProduct& whole, const Interval& lines) {
+  const int64_t at_once = rows_in_order(whole.lines);
+  for (int64_t row = 0; row < block_rows; row += at_once) {
+    const bool last = row + at_once == block_rows;
+    run_ = last ? run_of(ahead_.rows, 0, ahead_.lines) : run_of(rows_, row + at_once, lines);
+    BlockProduct some = whole;
+    some.a.half[0] = whole.a.half[row / 16];
+    some.rows = static_cast<int>(at_once);
+    some.c = whole.c + row * whole.c_stride;
+    some.factors = whole.factors.from_row(row);
+    engine_.multiply(some);
   }
 }
 

@@ -92,10 +92,11 @@ class PanelProduct {
     int64_t passes = 0, pass_steps = 0;  // over these rows, and steps of each
     int64_t at_once = 0;                 // lines of a row in a step
   };
-  // What is left to be brought of some lines of 16 rows, in the order of memory.
+  // What is left to be brought of some lines of a panel's rows, in the order of memory.
   struct Run {
-    const std::byte* row = nullptr;
-    int64_t row_step = 0, rows = 0, lines = 0, line = 0;
+    WeightRows panel;
+    Interval rows, lines;
+    int64_t line = 0, each = 0;  // the next one, of the first row; and how many with each piece
   };
 
   Step next(const Step& step) const;
@@ -106,13 +107,13 @@ class PanelProduct {
   void begin(const Step& step);
   void read_factors(const WeightRows& rows, const Interval& lines);
   void multiply(const Step& step, int64_t block);
-  void multiply_halves(const BlockProduct& whole);
+  void multiply_in_order(const BlockProduct& whole, const Interval& lines);
   void look_ahead(const Step& next);
   void during();
   void bring_near();
   void bring_first(const Step& step);
-  void bring_half(int64_t lines);
-  static Run run_of(const WeightRows& rows, int64_t half, const Interval& lines);
+  void bring_in_order(int64_t lines);
+  static Run run_of(const WeightRows& panel, int64_t first_row, const Interval& lines);
   void hand_on(int steps);
   Int8Factors factors_of(const Step& step, int64_t block) const;
   Panel packed_panel() const {
@@ -129,9 +130,10 @@ class PanelProduct {
   PackedRows x_;
   Body body_;
   int64_t group_size_, blocks_, places_;
-  bool by_halves_;  // of panels
-  Panel panel_;     // of the step
-  float* factors_;  // of its rows: Int8Factors
+  bool in_order_;    // of memory: weights come near
+  WeightRows rows_;  // of the step, where they are used in place,
+  Panel panel_;      // and as they are read
+  float* factors_;   // of its rows: Int8Factors
   std::byte* packed_;
   Done done_;
   Ahead ahead_;
