@@ -83,9 +83,9 @@ class SameMessages : public ::testing::TestWithParam<const char*> {
  private:
   // By way of a file, as `generate --record-routing` writes it.
   static Routing recorded(const Engine& engine, bool trains) {
-    const auto file = std::filesystem::temp_directory_path() /
-                      fmt::format("tandem-routing-{}-{}.csv",
-                                  std::hash<std::string>()(GetParam()), trains);
+    const auto file =
+        std::filesystem::temp_directory_path() /
+        fmt::format("tandem-routing-{}-{}.csv", std::hash<std::string>()(GetParam()), trains);
     std::ofstream(file) << routing_csv(engine.routing(), engine.model().top_k);
     Routing routing = make_routing(file.string(), engine.model(), 0);
     std::filesystem::remove(file);

@@ -19,7 +19,9 @@ class Writer {
     std::memcpy(&out[at], &value, sizeof(T));
   }
   template <class T>
-  void operator()(const std::vector<T>& values) { (*this)(std::span<const T>(values)); }
+  void operator()(const std::vector<T>& values) {
+    (*this)(std::span<const T>(values));
+  }
   template <class T>
   void operator()(std::span<const T> values) {
     static_assert(sizeof(T) == 4);

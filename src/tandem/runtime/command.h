@@ -97,7 +97,7 @@ struct Report {
 
 std::vector<int32_t> to_words(const Command& command);
 void from_words(std::span<const int32_t> words, Command& command);  // which views the words
-void to_words(const Report& report, std::vector<int32_t>& words);  // written over
+void to_words(const Report& report, std::vector<int32_t>& words);   // written over
 void from_words(std::span<const int32_t> words, Report& report);
 
 }  // namespace tandem

@@ -5,8 +5,8 @@
 namespace tandem {
 namespace {
 
-// Which destinations the rows of an expert go to: one, or one a slice of the replica that serves the
-// token. Where every rank holds every token, each keeps to the experts it has itself.
+// Which destinations the rows of an expert go to: one, or one a slice of the replica that serves
+// the token. Where every rank holds every token, each keeps to the experts it has itself.
 class Targets {
  public:
   Targets(const Rank& rank, const ExpertPlacement& placement, bool own_alone, DispatchScratch& in)
