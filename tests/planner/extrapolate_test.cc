@@ -66,5 +66,24 @@ TEST(Extrapolate, IsCloseForDrawnRouting) {
   }
 }
 
+// Many stages, several micro-batches: it takes more layers to fall into step.
+TEST(Extrapolate, IsNearForManyStages) {
+  ModelConfig model = deep_model();
+  model.layers = 40;
+  for (const WorkKind kind : {WorkKind::decode, WorkKind::prefill, WorkKind::train})
+    for (const char* text : {"pp:stages=8,micro_batches=4", "ep:ranks=2,stages=8,micro_batches=3",
+                             "tp-pp:ranks=4,stages=8,micro_batches=4"}) {
+      SCOPED_TRACE(testing::Message() << text << ", kind " << static_cast<int>(kind));
+      const Plan plan = plan_from_shorthand(text, model);
+      const Workload work{.kind = kind, .sequences = 32, .context_tokens = 128};
+      const Prediction full = simulate(model, plan, cluster(), work, {});
+      const Prediction some = simulate(model, plan, cluster(), work, {.stage_layers = 3});
+      EXPECT_NEAR(some.step_seconds / full.step_seconds, 1, 0.15);
+      EXPECT_NEAR(
+          static_cast<double>(some.fullest().all()) / static_cast<double>(full.fullest().all()), 1,
+          0.03);
+    }
+}
+
 }  // namespace
 }  // namespace tandem

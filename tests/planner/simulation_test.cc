@@ -39,40 +39,62 @@ std::vector<SequenceTokens> work(const ModelConfig& model) {
   return sequences;
 }
 
-class SameMessages : public ::testing::TestWithParam<const char*> {};
-
-// The simulated ranks send what the real ones do, message by message, under the recorded routing.
-TEST_P(SameMessages, AsTheRealRanks) {
-  const ModelConfig model = small_model();
-  const Plan plan = make_plan(GetParam(), model);
-  const auto file = std::filesystem::temp_directory_path() /
-                    fmt::format("tandem-routing-{}.csv", std::hash<std::string>()(GetParam()));
-  const Cluster cluster = small_cluster();
-  std::vector<int> nodes;  // on the same nodes, so that collectives take the same steps
-  for (int rank = 0; rank < plan.ranks(); ++rank) nodes.push_back(cluster.node_of(rank));
-  std::vector<std::vector<Sent>> real;
-  {
-    ParameterStore store = random_store(model, DType::f32);
-    Engine engine(plan, store, WorldSettings{.rank = {.nodes = nodes}});
-    engine.record_routing();
-    engine.plan_memory(6, 64);
-    engine.infer(work(model));
-    real = received(engine);
-    std::ofstream(file) << routing_csv(engine.routing(), model.top_k);
-  }
-  ParameterStore shapes = ParameterStore::shapes(model, DType::f32);
-  const SimSettings settings{.routing = make_routing(file.string(), model, 0)};
-  Engine engine(plan, shapes, [&](const Plan& p, ParameterStore& s) {
-    return std::make_unique<SimWorld>(p, s, cluster, settings);
-  });
+void infer(Engine& engine) {
   engine.plan_memory(6, 64);
-  engine.infer(work(model));
-  const auto simulated = received(engine);
-  std::filesystem::remove(file);
-  ASSERT_EQ(simulated.size(), real.size());
-  for (size_t rank = 0; rank < real.size(); ++rank)
-    EXPECT_EQ(simulated[rank], real[rank]) << "rank " << rank;
+  engine.infer(work(engine.model()));
 }
+
+// Sequences in two groups of micro-batches.
+void train(Engine& engine) {
+  TrainingBatch batch{.sequences = 12, .sequence_tokens = 7};
+  batch.inputs = random_tokens(5, 0, 12 * 7, engine.model().vocab_size);
+  batch.targets = random_tokens(5, 1, 12 * 7, engine.model().vocab_size);
+  batch.weights.assign(12 * 7, 1.0f);
+  engine.train(batch, {.learning_rate = 1e-3f, .groups = 2});
+}
+
+class SameMessages : public ::testing::TestWithParam<const char*> {
+ protected:
+  // The simulated ranks send what the real ones do, message by message, under the recorded routing.
+  static void expect(void (*step)(Engine&), bool trains) {
+    const ModelConfig model = small_model();
+    const Plan plan = make_plan(GetParam(), model);
+    const Cluster cluster = small_cluster();
+    std::vector<int> nodes;  // on the same nodes, so that collectives take the same steps
+    for (int rank = 0; rank < plan.ranks(); ++rank) nodes.push_back(cluster.node_of(rank));
+    ParameterStore store = random_store(model, DType::f32);
+    Engine engine(plan, store, WorldSettings{.rank = {.trainable = trains, .nodes = nodes}});
+    engine.record_routing();
+    step(engine);
+    const auto real = received(engine);
+
+    ParameterStore shapes = ParameterStore::shapes(model, DType::f32);
+    const SimSettings settings{.routing = recorded(engine, trains), .trainable = trains};
+    Engine simulation(plan, shapes, [&](const Plan& p, ParameterStore& s) {
+      return std::make_unique<SimWorld>(p, s, cluster, settings);
+    });
+    step(simulation);
+    const auto simulated = received(simulation);
+    ASSERT_EQ(simulated.size(), real.size());
+    for (size_t rank = 0; rank < real.size(); ++rank)
+      EXPECT_EQ(simulated[rank], real[rank]) << "rank " << rank;
+  }
+
+ private:
+  // By way of a file, as `generate --record-routing` writes it.
+  static Routing recorded(const Engine& engine, bool trains) {
+    const auto file =
+        std::filesystem::temp_directory_path() /
+        fmt::format("tandem-routing-{}-{}.csv", std::hash<std::string>()(GetParam()), trains);
+    std::ofstream(file) << routing_csv(engine.routing(), engine.model().top_k);
+    Routing routing = make_routing(file.string(), engine.model(), 0);
+    std::filesystem::remove(file);
+    return routing;
+  }
+};
+
+TEST_P(SameMessages, AsTheRealRanksInInference) { expect(infer, false); }
+TEST_P(SameMessages, AsTheRealRanksInTraining) { expect(train, true); }
 
 INSTANTIATE_TEST_SUITE_P(Plans, SameMessages,
                          ::testing::Values("single", "tp:ranks=8",

@@ -60,12 +60,13 @@ Command random_command(const Plan& plan, std::mt19937& random) {
                               .group = group,
                               .first_position = static_cast<int32_t>(random() % 9),
                               .sample = static_cast<int32_t>(random() % 2)};
-            for (auto tokens = static_cast<int>(1 + random() % 20); tokens > 0; --tokens) {
-              work.tokens.push_back(static_cast<int32_t>(random() % 50));
-              work.targets.push_back(slot);
-              work.weights.push_back(1);
-            }
-            command.sequences.push_back(std::move(work));
+            constexpr int most = 20;
+            static const std::vector<int32_t> numbers(most, 7);
+            static const std::vector<float> ones(most, 1);
+            const size_t tokens = 1 + random() % most;
+            work.tokens = work.targets = std::span(numbers).first(tokens);
+            work.weights = std::span(ones).first(tokens);
+            command.sequences.push_back(work);
           }
   return command;
 }

@@ -46,6 +46,8 @@ void WorkOptions::add(CLI::App& command) {
       ->capture_default_str();
   command.add_option("--accumulate", work.groups, "Training: groups of micro-batches")
       ->capture_default_str();
+  command.add_flag("--checkpoint-activations", work.checkpoint_activations,
+                   "Training: keep less for the backward pass and compute it again");
   command
       .add_option("--dtype", dtype,
                   "Of the weights: f32, bf16, int8 or fp8 (attention and experts; the rest bf16)")

@@ -79,6 +79,7 @@ struct TwoSteps {
     const int nodes = group.size() / group.node_size;
     node = static_cast<int>(found) / group.node_size;
     place = static_cast<int>(found) % group.node_size;
+    order.reserve(total_rows(parts));
     for (int p = 0; p < group.node_size; ++p) {
       const auto first = static_cast<int64_t>(order.size());
       for (int n = 0; n < nodes; ++n) {

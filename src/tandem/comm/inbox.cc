@@ -8,7 +8,7 @@ bool Inbox::deliver(int peer, const Tag& tag, Message message) {
   const auto waiting = std::ranges::find_if(
       posted_, [&](const Operation* posted) { return posted->peer == peer && posted->tag == tag; });
   if (waiting == posted_.end()) {
-    arrivals_.push_back({peer, tag, std::move(message)});
+    arrivals_[peer].push_back({tag, std::move(message)});
     return false;
   }
   Operation& receiver = **waiting;
@@ -19,12 +19,11 @@ bool Inbox::deliver(int peer, const Tag& tag, Message message) {
 }
 
 bool Inbox::receive(Operation& operation) {
-  const auto arrived = std::ranges::find_if(arrivals_, [&](const Arrival& arrival) {
-    return arrival.peer == operation.peer && arrival.tag == operation.tag;
-  });
-  if (arrived != arrivals_.end()) {
+  std::vector<Arrival>& of_peer = arrivals_[operation.peer];
+  const auto arrived = std::ranges::find(of_peer, operation.tag, &Arrival::tag);
+  if (arrived != of_peer.end()) {
     operation.message = std::move(arrived->message);
-    arrivals_.erase(arrived);
+    of_peer.erase(arrived);
     operation.status = Status::ok;
   } else if (lost_[operation.peer]) {
     operation.status = Status::peer_lost;
@@ -68,7 +67,7 @@ void Inbox::withdraw_all() {
 }
 
 void Inbox::begin(const std::vector<bool>& lost) {
-  arrivals_.clear();
+  for (std::vector<Arrival>& of_peer : arrivals_) of_peer.clear();
   posted_.clear();
   completed_.clear();
   lost_ = lost;

@@ -10,8 +10,7 @@ namespace tandem {
 
 class Inbox {
  public:
-  explicit Inbox(int peers) : lost_(static_cast<size_t>(peers)) {
-    arrivals_.reserve(256);
+  explicit Inbox(int peers) : arrivals_(static_cast<size_t>(peers)), lost_(arrivals_.size()) {
     posted_.reserve(256);
     completed_.reserve(256);
   }
@@ -43,7 +42,6 @@ class Inbox {
 
  private:
   struct Arrival {
-    int peer;
     Tag tag;
     Message message;
   };
@@ -52,7 +50,7 @@ class Inbox {
     completed_.push_back(&operation);
   }
 
-  std::vector<Arrival> arrivals_;
+  std::vector<std::vector<Arrival>> arrivals_;  // by peer: an exchange has messages of hundreds
   std::vector<Operation*> posted_, completed_;
   std::vector<bool> lost_;
 };

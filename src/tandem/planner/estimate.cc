@@ -15,6 +15,7 @@ struct LayerWork {
   Cost cost;
   double weight_bytes = 0;      // held, of a layer
   double activation_bytes = 0;  // held until the next layer, in training until the backward pass
+  double again_bytes = 0;       // of these: computed again rather than held, where that is wanted
   double operations = 0;        // for their overheads
 };
 
@@ -114,9 +115,9 @@ class Estimator {
     // from each of a token's experts; what attention computes on.
     const double answers = static_cast<double>(model_.top_k) *
                            (stage.exchange == Exchange::replicated ? 1.0 / grid.groups() : 1);
-    w.activation_bytes = owned * hidden * (3 * 4 + bytes_ * (1 + answers)) +
-                         bytes_ * computed * (hidden + score_width + cache_width(heads));
-    if (whole_output && grid.groups() > 1) w.activation_bytes += bytes_ * owned * output_width;
+    w.again_bytes = bytes_ * computed * (hidden + score_width + cache_width(heads));
+    if (whole_output && grid.groups() > 1) w.again_bytes += bytes_ * owned * output_width;
+    w.activation_bytes = owned * hidden * (3 * 4 + bytes_ * (1 + answers)) + w.again_bytes;
     w.operations = 14;
     return w;
   }
@@ -141,8 +142,9 @@ class Estimator {
     // Rows that come and go; in training what is between the matrices too.
     w.activation_bytes = 2 * bytes_ * pairs * share * static_cast<double>(model_.hidden_size);
     if (work_.kind == WorkKind::train)
-      w.activation_bytes +=
+      w.again_bytes =
           (matrices() - 1) * bytes_ * pairs * share * static_cast<double>(model_.expert_hidden);
+    w.activation_bytes += w.again_bytes;
     w.operations = 2;
     return w;
   }
@@ -190,7 +192,8 @@ class Estimator {
 
   // Of the micro-batches that are in a stage at once; training keeps all.
   double kept_bytes(const LayerWork& w, double layers) const {
-    if (work_.kind == WorkKind::train) return micro_batches_ * layers * w.activation_bytes;
+    const double held = w.activation_bytes - (work_.checkpoint_activations ? w.again_bytes : 0);
+    if (work_.kind == WorkKind::train) return micro_batches_ * layers * held;
     const double stages = static_cast<double>(plan_.stages.size());
     return std::max(1.0, micro_batches_ / stages) * w.activation_bytes;
   }

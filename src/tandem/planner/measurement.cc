@@ -88,7 +88,7 @@ Measurement measure(ParameterStore& store, const Plan& plan, const Workload& wor
   if (work.kind == WorkKind::decode) runner.fill_context();
   runner.step(0);
   engine.clear_spans();
-  if (work.kind != WorkKind::train) engine.record_routing();
+  engine.record_routing();
   std::vector<double> seconds;
   const auto now = [&] { return engine.world().controller().now_seconds(); };
   for (int i = 1; i <= steps; ++i) {

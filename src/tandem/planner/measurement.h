@@ -11,7 +11,7 @@ namespace tandem {
 struct Measurement {
   std::vector<double> seconds;   // of each step
   std::vector<RankSpans> spans;  // of all measured steps
-  std::vector<int32_t> routing;  // Engine::routing(); inference alone
+  std::vector<int32_t> routing;  // Engine::routing()
 
   // A mean, as that of operations in fit_operations(): medians do not add up to the median of a
   // sum.

@@ -66,7 +66,7 @@ class DrawnRouting {
       const auto chosen = experts.first(k);
       do {
         if (draw % 4 == 0) bits = random.block(token_key, draw / 4);
-        experts[k] = order[place_of(double{unit_float(bits[draw++ % 4])} * ends_.back())];
+        experts[k] = order[place_of(double{unit_float(bits[draw++ % 4])})];
       } while (std::ranges::find(chosen, experts[k]) != chosen.end());
     }
   }
@@ -75,11 +75,11 @@ class DrawnRouting {
   double first_point(size_t bucket) const {
     return ends_.back() * static_cast<double>(bucket) / static_cast<double>(ends_.size());
   }
-  // The first place whose end is above the point. Large simulations spend half of their time on
-  // drawing, hence the buckets to start from.
-  size_t place_of(double point) const {
-    const auto bucket =
-        static_cast<size_t>(point / ends_.back() * static_cast<double>(ends_.size()));
+  // The first place whose end is above this share of all. Large simulations spend much of their
+  // time on drawing, hence the buckets to start from.
+  size_t place_of(double share) const {
+    const double point = share * ends_.back();
+    const auto bucket = static_cast<size_t>(share * static_cast<double>(ends_.size()));
     size_t place = starts_[std::min(bucket, starts_.size() - 1)];
     while (place > 0 && ends_[place - 1] > point) --place;
     while (place + 1 < ends_.size() && ends_[place] <= point) ++place;

@@ -113,15 +113,19 @@ std::string mixed(const std::string& plan) {
   return base + ",mixed=1" + plan.substr(base.size());
 }
 
-// The best guesses, and the best few of every kind, so that no strategy is judged by a guess alone.
-std::vector<size_t> worth_simulating(const std::vector<Candidate>& all, int count) {
+// The best guesses, and the best few of every kind, so that no strategy is judged by a guess alone;
+// of these, what is not simulated yet. skips(candidate): not worth it.
+template <class Skips>
+std::vector<size_t> worth_simulating(const std::vector<Candidate>& all, int count,
+                                     const Skips& skips) {
   std::vector<size_t> chosen;
   std::map<std::string, int> of_kind;
   const int each = std::max(1, count / 6);
   for (size_t i = 0; i < all.size(); ++i)
-    if (of_kind[all[i].kind]++ < each) chosen.push_back(i);
+    if (!skips(all[i]) && of_kind[all[i].kind]++ < each) chosen.push_back(i);
   for (size_t i = 0; i < all.size() && std::ssize(chosen) < count; ++i)
-    if (std::ranges::find(chosen, i) == chosen.end()) chosen.push_back(i);
+    if (!skips(all[i]) && std::ranges::find(chosen, i) == chosen.end()) chosen.push_back(i);
+  std::erase_if(chosen, [&](size_t i) { return all[i].simulated; });
   return chosen;
 }
 
@@ -134,8 +138,8 @@ class Search {
   SearchResult run(const std::function<void(int, int)>& progress) {
     guess(candidate_plans(model_, cluster_.devices()));
     if (result_.ranked.empty())
-      throw InputError("no plan of {} fits into memory; the smallest, {}", result_.candidates,
-                       result_.smallest_too_large);
+      throw InputError("no plan of {} fits into memory; the smallest, {}{}", result_.candidates,
+                       result_.smallest_too_large, advice());
     refine();
     simulate_best(progress);
     keep_limit();
@@ -183,11 +187,15 @@ class Search {
           {.plan = text, .kind = text.substr(0, text.find(':')), .estimate = e});
       return;
     }
+    take_too_large(text, e.memory_bytes, e.memory_limit_bytes);
+  }
+
+  void take_too_large(const std::string& text, double bytes, double limit_bytes) {
     ++result_.too_large;
-    if (least_needed_ > 0 && e.memory_bytes >= least_needed_) return;
-    least_needed_ = e.memory_bytes;
+    if (least_needed_ > 0 && bytes >= least_needed_) return;
+    least_needed_ = bytes;
     result_.smallest_too_large = fmt::format("{}: needs {:.1f} GB on a device of {:.1f} GB", text,
-                                             e.memory_bytes / 1e9, e.memory_limit_bytes / 1e9);
+                                             bytes / 1e9, limit_bytes / 1e9);
   }
 
   // Around the best separated guesses: ratios between those looked at, and both groups spread
@@ -214,9 +222,44 @@ class Search {
                                    : std::clamp(rank_simulations / cluster_.devices(), least, most);
   }
 
-  // In no order; what a simulation says does not depend on the others.
+  // What a run turns out to need beyond its weights and its cache may be too much. Then the next
+  // best guesses have their turn, but for those that would need too much by the same measure.
   void simulate_best(const std::function<void(int, int)>& progress) {
-    const std::vector<size_t> chosen = worth_simulating(result_.ranked, simulated());
+    constexpr int most_rounds = 5;
+    std::map<std::string, double> needed;  // by kind: of what the closed form says, at the most
+    const auto skips = [&](const Candidate& c) {
+      const auto factor = needed.find(c.kind);
+      return !c.simulated && factor != needed.end() &&
+             c.estimate.memory_bytes * factor->second > c.estimate.memory_limit_bytes;
+    };
+    for (int round = 0; round < most_rounds; ++round) {
+      std::vector<size_t> chosen = worth_simulating(result_.ranked, simulated(), skips);
+      if (chosen.empty()) break;
+      simulate_all(std::move(chosen), progress);
+      std::erase_if(result_.ranked, [&](const Candidate& c) {
+        if (!c.simulated || c.prediction.fits()) return false;
+        take_too_large(c.plan, c.memory_bytes(), c.prediction.fullest().limit_bytes);
+        double& factor = needed[c.kind];
+        factor = std::max(factor, c.memory_bytes() / c.estimate.memory_bytes);
+        return true;
+      });
+      std::ranges::stable_sort(result_.ranked, {}, [](const Candidate& c) {
+        return std::pair(!c.simulated, c.seconds());
+      });
+    }
+    if (result_.ranked.empty() || !result_.ranked.front().simulated)
+      throw InputError("no plan that was simulated fits into memory with its activations; {}{}",
+                       result_.smallest_too_large, advice());
+  }
+
+  // Those with the most stages, which take longest, first; what a simulation says does not depend
+  // on the others.
+  void simulate_all(std::vector<size_t> chosen, const std::function<void(int, int)>& progress) {
+    std::map<size_t, Plan> plans;
+    for (const size_t i : chosen)
+      plans.emplace(i, plan_from_shorthand(result_.ranked[i].plan, model_));
+    std::ranges::stable_sort(chosen, std::greater(),
+                             [&](size_t i) { return plans.at(i).stages.size(); });
     std::atomic<size_t> next = 0;
     std::mutex mutex;
     std::exception_ptr failure;
@@ -225,7 +268,7 @@ class Search {
       try {
         for (size_t i = next++; i < chosen.size(); i = next++) {
           Candidate& c = result_.ranked[chosen[i]];
-          c.prediction = simulate(model_, plan_from_shorthand(c.plan, model_), cluster_, work_,
+          c.prediction = simulate(model_, plans.at(chosen[i]), cluster_, work_,
                                   {.dtype = settings_.dtype,
                                    .stage_layers = settings_.stage_layers,
                                    .seed = settings_.seed});
@@ -246,17 +289,14 @@ class Search {
       work();
     }
     if (failure) std::rethrow_exception(failure);
-    // What a run turned out to need beyond its weights and its cache.
-    std::erase_if(result_.ranked, [&](const Candidate& c) {
-      const bool large = c.simulated && !c.prediction.fits();
-      result_.too_large += large;
-      return large;
-    });
-    std::ranges::stable_sort(result_.ranked, {}, [](const Candidate& c) {
-      return std::pair(!c.simulated, c.seconds());
-    });
-    if (result_.ranked.empty() || !result_.ranked.front().simulated)
-      throw InputError("no plan that was simulated fits into memory with its activations");
+  }
+
+  // What else a training step can do about its memory.
+  std::string advice() const {
+    if (work_.kind != WorkKind::train) return "";
+    return work_.checkpoint_activations
+               ? "; more --accumulate holds fewer sequences at once"
+               : "; --checkpoint-activations holds less, more --accumulate fewer sequences at once";
   }
 
   void keep_limit() {

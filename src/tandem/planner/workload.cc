@@ -136,7 +136,10 @@ void WorkloadRunner::train(int64_t number) {
                       .inputs = draw(work_.tokens(), 0),
                       .targets = draw(work_.tokens(), 1)};
   batch.weights.assign(work_.tokens(), 1.0f);
-  engine_.train(batch, {.step = number + 1, .learning_rate = 1e-6f, .groups = work_.groups});
+  engine_.train(batch, {.step = number + 1,
+                        .learning_rate = 1e-6f,
+                        .groups = work_.groups,
+                        .checkpoint_activations = work_.checkpoint_activations});
 }
 
 }  // namespace tandem

@@ -17,6 +17,7 @@ struct Workload {
   int64_t sequences = 1;         // of a step, in all; mixed: that decode
   int64_t context_tokens = 512;  // decode: before the new token; else tokens of a sequence: mean
   int groups = 1;                // training: gradient accumulation
+  bool checkpoint_activations = false;  // training: less is kept, and computed again
   // Contexts as shares of their mean, by sequence, from the first again where there are more
   // sequences; empty: all alike. Not in training.
   std::vector<double> context_shape;

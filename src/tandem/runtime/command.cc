@@ -20,10 +20,14 @@ class Writer {
   }
   template <class T>
   void operator()(const std::vector<T>& values) {
+    (*this)(std::span<const T>(values));
+  }
+  template <class T>
+  void operator()(std::span<const T> values) {
+    static_assert(sizeof(T) == 4);
     (*this)(static_cast<int32_t>(values.size()));
-    const size_t at = out.size();
-    out.resize(at + values.size());
-    if (!values.empty()) std::memcpy(&out[at], values.data(), 4 * values.size());
+    out.insert(out.end(), reinterpret_cast<const int32_t*>(values.data()),
+               reinterpret_cast<const int32_t*>(values.data()) + values.size());
   }
   void operator()(const std::string& text) { (*this)(std::span<const char>(text)); }
   // Text takes a word for every four bytes.
@@ -48,6 +52,13 @@ class Reader {
     (*this)(size);
     values.resize(size);
     if (size > 0) std::memcpy(values.data(), take(size), 4 * values.size());
+  }
+  template <class T>
+  void operator()(std::span<const T>& values) {
+    static_assert(sizeof(T) == 4);
+    int32_t size = 0;
+    (*this)(size);
+    values = {reinterpret_cast<const T*>(take(size)), static_cast<size_t>(size)};
   }
   void operator()(std::string& text) {
     int32_t size = 0;

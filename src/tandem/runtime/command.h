@@ -11,7 +11,8 @@
 
 namespace tandem {
 
-// Some consecutive tokens of one sequence, and which part of the plan works on them.
+// Some consecutive tokens of one sequence, and which part of the plan works on them. Views: of
+// whoever gives the command, or of the words it came in.
 struct SequenceWork {
   int32_t slot = 0;  // inference: whose K/V; training: number in the global batch
   int32_t copy = 0;
@@ -21,9 +22,9 @@ struct SequenceWork {
   int32_t first_position = 0;
   int32_t sample = 0;  // inference: whether to draw the next token after the last of these
   Sampling sampling;
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> targets;  // training: one a token
-  std::vector<float> weights;    // training: 0 masks a token
+  std::span<const int32_t> tokens;
+  std::span<const int32_t> targets;  // training: one a token
+  std::span<const float> weights;    // training: 0 masks a token
 };
 
 enum class CommandKind : int32_t {
@@ -95,8 +96,8 @@ struct Report {
 };
 
 std::vector<int32_t> to_words(const Command& command);
-void from_words(std::span<const int32_t> words, Command& command);
-void to_words(const Report& report, std::vector<int32_t>& words);  // written over
+void from_words(std::span<const int32_t> words, Command& command);  // which views the words
+void to_words(const Report& report, std::vector<int32_t>& words);   // written over
 void from_words(std::span<const int32_t> words, Report& report);
 
 }  // namespace tandem

@@ -106,10 +106,8 @@ Task<> Rank::serve() {
   std::ranges::fill(expert_tokens, 0);  // of a step that was given up
   successor.reset();
   for (;;) {
-    {
-      const Message message = co_await endpoint.receive_any_time(plan.ranks(), tag);
-      from_words(device.integers(message.parts[0]), command);
-    }
+    const Message message = co_await endpoint.receive_any_time(plan.ranks(), tag);
+    from_words(device.integers(message.parts[0]), command);
     report.clear();
     reported_logits.clear();
     if (command.forget_spans) recorder.clear();

@@ -44,6 +44,14 @@ struct Pass {
 
 class Optimizer;
 
+// Of plan_dispatch(), so that it does not allocate.
+struct DispatchScratch {
+  std::vector<int32_t> replicas, slices, destinations;  // where experts are
+  std::vector<int32_t> first_term, starts, sorted;      // of (row, slot); by expert; both
+  std::vector<int32_t> message_rows;                    // by term
+  std::vector<int32_t> latest, pairs;                   // by destination: row; how many
+};
+
 class Rank {
  public:
   struct Settings {
@@ -143,7 +151,7 @@ class Rank {
   std::vector<int64_t> batch_counts;  // tokens of the global batch [layer of the stage][expert]
   double batch_tokens = 0;            // counted tokens of the global batch
   std::vector<int64_t> scratch_cursors;
-  std::vector<int32_t> scratch_terms, scratch_rows, scratch_starts, scratch_sorted;  // dispatch.cc
+  DispatchScratch dispatch_scratch;
 
  private:
   Task<> obey();

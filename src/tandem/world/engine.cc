@@ -234,7 +234,7 @@ TrainingResult Engine::run_training(CommandKind kind, const TrainingBatch& batch
   if (batch.sequence_tokens > model().max_positions)
     throw InputError("sequence length {}: the model has {} positions", batch.sequence_tokens,
                      model().max_positions);
-  Command command{.kind = kind, .training = step};
+  Command command{.kind = kind, .record_routing = records_routing_, .training = step};
   // The balance loss of the whole batch has to know the whole batch before the first backward pass.
   if (model().balance_loss > 0 && !model().balance_per_sequence) command.training.groups = 1;
   const int copies = plan_.copies, homes = plan_.homes(), groups = command.training.groups;
@@ -247,8 +247,7 @@ TrainingResult Engine::run_training(CommandKind kind, const TrainingBatch& batch
           const Interval home = part(micro_batch, homes, h);
           for (int64_t s = home.begin; s < home.end; ++s) {
             const auto slice = [&](const auto& all) {
-              return std::vector(all.begin() + s * batch.sequence_tokens,
-                                 all.begin() + (s + 1) * batch.sequence_tokens);
+              return std::span(all).subspan(s * batch.sequence_tokens, batch.sequence_tokens);
             };
             command.sequences.push_back({.slot = static_cast<int32_t>(s),
                                          .copy = c,

@@ -84,7 +84,7 @@ void Engine::replay(const std::vector<bool>& without_cache) {
       const int64_t end = std::min<int64_t>(done + chunk, std::ssize(history));
       command.sequences.push_back({.slot = slot,
                                    .first_position = static_cast<int32_t>(done),
-                                   .tokens = {history.begin() + done, history.begin() + end}});
+                                   .tokens = std::span(history).subspan(done, end - done)});
     }
     place(command);
     std::erase_if(command.sequences, [&](const SequenceWork& work) {

@@ -56,8 +56,9 @@ class SimDevice final : public Device {
 
   Tensor allocate(int64_t rows, int64_t cols, DType dtype) override {
     const int64_t bytes = rows * cols * size_of(dtype);
-    auto numbers =
-        dtype == DType::i32 ? std::make_unique<std::byte[]>(static_cast<size_t>(bytes)) : nullptr;
+    auto numbers = dtype == DType::i32
+                       ? std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(bytes))
+                       : nullptr;
     StorageRef storage(new SimStorage(use_, bytes, std::move(numbers)));
     std::byte* data = storage.get()->bytes();
     return {std::move(storage), data, dtype, rows, cols, cols};
