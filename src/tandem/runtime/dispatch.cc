@@ -23,7 +23,8 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
   const ModelConfig& model = rank.model;
   const ExpertPlacement& placement = rank.stage().placement(layer);
   const std::span<const int32_t> experts = rank.device.integers(a.served);
-  const int64_t rows = pass.rows.owned.size();
+  const int64_t rows = pass.rows.owned.size(), top_k = model.top_k_of(layer);
+  const bool shared = model.shared_hidden_of(layer) > 0;
   const auto keys = keys_of(pass.batch, pass.rows.owned);
   Dispatch& d = a.dispatch;
   d.destinations.resize(rank.expert_ranks.size());
@@ -44,13 +45,13 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
   d.offsets.assign(1, 0);
   int32_t terms = 0;
   for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t slot = 0; slot < model.top_k; ++slot) {
-      const int64_t i = row * model.top_k + slot;
+    for (int64_t slot = 0; slot < top_k; ++slot) {
+      const int64_t i = row * top_k + slot;
       first_term[i] = terms;
       if (experts[i] < 0) continue;
       for (const int local : replica_of(experts[i], row).ranks) terms += serves(local);
     }
-    terms += model.shared_expert_hidden > 0;
+    terms += shared;
     d.offsets.push_back(terms);
   }
   d.terms.resize(terms);
@@ -58,8 +59,8 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
   auto& message_row = rank.scratch_rows;  // [destination][owned row]: row in the message, or -1
   message_row.assign(d.destinations.size() * rows, -1);
   for (int64_t row = 0; row < rows; ++row)
-    for (int64_t slot = 0; slot < model.top_k; ++slot) {
-      const int32_t expert = experts[row * model.top_k + slot];
+    for (int64_t slot = 0; slot < top_k; ++slot) {
+      const int32_t expert = experts[row * top_k + slot];
       if (expert < 0) continue;
       for (const int local : replica_of(expert, row).ranks) {
         if (!serves(local)) continue;
@@ -73,8 +74,8 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
 
   sort_by_expert(experts, model.experts, rank.scratch_starts, rank.scratch_sorted);
   for (const int32_t i : rank.scratch_sorted) {
-    const auto row = static_cast<int64_t>(i / model.top_k);
-    const auto slot = static_cast<int32_t>(i % model.top_k);
+    const auto row = static_cast<int64_t>(i / top_k);
+    const auto slot = static_cast<int32_t>(i % top_k);
     int32_t term = first_term[i];
     for (const int local : replica_of(experts[i], row).ranks) {
       if (!serves(local)) continue;
@@ -87,17 +88,17 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
                                                          pass.batch.positions[batch_row]});
     }
   }
-  if (model.shared_expert_hidden > 0)
+  if (shared)
     for (int64_t row = 0; row < rows; ++row)
       d.terms[d.offsets[row + 1] - 1] = {
           .row = {static_cast<int32_t>(d.destinations.size()), static_cast<int32_t>(row)},
-          .slot = model.gates_shared_expert() ? static_cast<int32_t>(model.top_k) : -1};
+          .slot = model.gates_shared_expert(layer) ? static_cast<int32_t>(top_k) : -1};
 
   auto& counts = rank.expert_tokens;
   const int64_t first = (layer - rank.stage().layers.begin) * model.experts;
   for (int64_t row = pass.rows.mine.begin; row < pass.rows.mine.end; ++row)
-    for (int64_t slot = 0; slot < model.top_k; ++slot) {
-      const int32_t expert = experts[(row - pass.rows.owned.begin) * model.top_k + slot];
+    for (int64_t slot = 0; slot < top_k; ++slot) {
+      const int32_t expert = experts[(row - pass.rows.owned.begin) * top_k + slot];
       if (expert >= 0) ++counts[first + expert];
     }
 }
