@@ -11,7 +11,7 @@ Route make_route(const Tensor& logits, int64_t k, bool normalize, bool training 
   Route op{.logits = logits,
            .experts = make_matrix(rows, k, DType::i32),
            .weights = make_matrix(rows, k, DType::f32),
-           .normalize = normalize};
+           .router = {.normalize = normalize}};
   if (training) {
     op.probabilities = make_matrix(rows, logits.cols, DType::f32);
     op.logsumexp = make_matrix(rows, 1, DType::f32);
@@ -44,7 +44,7 @@ TEST(Route, AgreesWithReference) {
       for (int64_t j = 0; j < k; ++j) {
         const int32_t expert = order[static_cast<size_t>(j)];
         ASSERT_EQ(op.experts.row<int32_t>(i)[j], expert);
-        const double expected = static_cast<double>(p[expert]) / (op.normalize ? chosen : 1);
+        const double expected = static_cast<double>(p[expert]) / (op.router.normalize ? chosen : 1);
         ASSERT_NEAR(at(op.weights, i, j), expected, 1e-5 * expected);
       }
     }
@@ -82,6 +82,50 @@ TEST(Route, BiasChoosesAndDoesNotWeigh) {
   }
 }
 
+// Experts of groups that are not among the best are not chosen, however good they are.
+TEST(Route, ChoosesFromTheBestGroups) {
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    Random random(seed);
+    const int64_t groups = draw(random, 1, 8), size = draw(random, 1, 9), count = groups * size;
+    const int64_t chosen = draw(random, 1, groups);
+    Route op = make_route(random_matrix(random, 3, count, DType::f32),
+                          draw(random, 1, chosen * size), true);
+    op.router.sigmoid = seed % 3 == 0;
+    op.router.scale = 2.5f;
+    op.router.groups = groups, op.router.chosen_groups = chosen;
+    if (seed % 2) op.bias = random_matrix(random, 1, count, DType::f32, 0, 0.2f);
+    cpu::run(op, 2);
+    for (int64_t row = 0; row < 3; ++row) {
+      const auto score = [&](int64_t e) {
+        return op.probabilities.row<float>(row)[e] + (op.bias ? op.bias.row<float>(0)[e] : 0.0f);
+      };
+      std::vector<std::pair<double, int64_t>> worth;
+      for (int64_t g = 0; g < groups; ++g) {
+        std::vector<double> scores;
+        for (int64_t e = g * size; e < (g + 1) * size; ++e)
+          scores.push_back(static_cast<double>(score(e)));
+        std::ranges::sort(scores, std::greater{});
+        worth.emplace_back(-(scores[0] + (op.bias && size > 1 ? scores[1] : 0)), g);
+      }
+      std::ranges::sort(worth);
+      std::vector<std::pair<float, int64_t>> order;
+      for (int64_t i = 0; i < chosen; ++i)
+        for (int64_t e = 0; e < size; ++e) {
+          const int64_t expert = worth[static_cast<size_t>(i)].second * size + e;
+          order.emplace_back(-score(expert), expert);
+        }
+      std::ranges::sort(order);
+      double sum = 0;
+      for (int64_t j = 0; j < op.experts.cols; ++j) {
+        ASSERT_EQ(op.experts.row<int32_t>(row)[j], order[static_cast<size_t>(j)].second);
+        sum += at(op.weights, row, j);
+      }
+      EXPECT_NEAR(sum, 2.5, 1e-5);
+    }
+  }
+}
+
 TEST(Route, NotANumberStillChoosesExperts) {
   const Tensor logits = zero_matrix(1, 8, DType::f32);
   set_element(logits, 0, 3, NAN);
@@ -112,14 +156,20 @@ double routed_loss(const Route& op, const Tensor& dweights, const float* balance
                    int64_t row) {
   const int64_t count = op.logits.cols, k = op.experts.cols;
   double sum = 0, loss = 0, chosen = 0;
-  for (int64_t e = 0; e < count; ++e) sum += std::exp(at(op.logits, row, e));
-  const auto p = [&](int64_t e) { return std::exp(at(op.logits, row, e)) / sum; };
+  const auto weight = [&](int64_t e) {
+    const double grown = std::exp(at(op.logits, row, e));
+    return op.router.sigmoid ? grown / (1 + grown) : grown;
+  };
+  for (int64_t e = 0; e < count; ++e) sum += weight(e);
+  const auto share = [&](int64_t e) { return weight(e) / sum; };
+  const auto p = [&](int64_t e) { return op.router.sigmoid ? weight(e) : share(e); };
   const int32_t* experts = op.experts.row<int32_t>(row);
   for (int64_t j = 0; j < k; ++j) chosen += p(experts[j]);
   for (int64_t j = 0; j < k; ++j) {
-    loss += at(dweights, row, j) * p(experts[j]) / (op.normalize ? chosen : 1);
+    loss += static_cast<double>(op.router.scale) * at(dweights, row, j) * p(experts[j]) /
+            (op.router.normalize ? chosen : 1);
   }
-  for (int64_t e = 0; balance && e < count; ++e) loss += static_cast<double>(balance[e]) * p(e);
+  for (int64_t e = 0; balance && e < count; ++e) loss += static_cast<double>(balance[e]) * share(e);
   return loss + z_scale * std::log(sum) * std::log(sum);
 }
 
@@ -129,10 +179,12 @@ TEST(RouteBackward, AgreesWithDifferences) {
     Random random(seed);
     const int64_t rows = 5, count = draw(random, 2, 40),
                   k = draw(random, 1, std::min<int64_t>(count, 8));
-    const Route route = make_route(random_matrix(random, rows, count, DType::f32), k, seed % 2);
+    Route route = make_route(random_matrix(random, rows, count, DType::f32), k, seed % 2);
+    route.router.sigmoid = seed % 5 < 2;
+    route.router.scale = seed % 7 ? 1.0f : 1.75f;
     cpu::run(route, 1);
     const std::vector<int32_t> groups{0, 1, -1, 2, 0};  // the third row has no auxiliary losses
-    const float z_scale = seed % 3 ? 0.25f : 0;
+    const float z_scale = seed % 3 && !route.router.sigmoid ? 0.25f : 0;
     RouteBackward op{route.probabilities,
                      route.logsumexp,
                      route.experts,
@@ -141,7 +193,7 @@ TEST(RouteBackward, AgreesWithDifferences) {
                      {},
                      groups,
                      z_scale,
-                     route.normalize};
+                     route.router};
     if (seed % 4 < 2) op.balance = random_matrix(random, 3, count, DType::f32);
     cpu::run(op, 2);
     for (int64_t i = 0; i < rows; ++i) {

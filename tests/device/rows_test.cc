@@ -200,6 +200,37 @@ TEST(FillNormal, FollowsTheDocumentedNumbers) {
   }
 }
 
+// Neighbours turn as columns of two halves do.
+TEST(Rotate, TurnsNeighboursAsHalves) {
+  constexpr int64_t rows = 3, heads = 2, head_dim = 16, rotated = 10, half = rotated / 2;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Random random(6);
+    const Tensor rotation = random_matrix(random, 7, rotated, DType::f32);
+    const std::vector<int32_t> positions{4, 0, 6};
+    const Tensor neighbours = random_matrix(random, rows, heads * head_dim, dtype);
+    const Tensor halves = make_matrix(rows, heads * head_dim, dtype);
+    // Where column i of neighbours stands among halves.
+    const auto place = [](int64_t i) {
+      const int64_t in_head = i % head_dim - (head_dim - rotated);
+      return in_head < 0 ? i : i - in_head + in_head / 2 + in_head % 2 * half;
+    };
+    const auto each = [&](const auto& body) {
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t i = 0; i < heads * head_dim; ++i) body(row, i);
+    };
+    each([&](int64_t row, int64_t i) {
+      set_element(halves, row, place(i), element(neighbours, row, i));
+    });
+    for (const bool backward : {false, true}) {
+      cpu::run(Rotate{halves, rotation, positions, head_dim, false, backward}, 1);
+      cpu::run(Rotate{neighbours, rotation, positions, head_dim, true, backward}, 2);
+      each([&](int64_t row, int64_t i) {
+        ASSERT_EQ(element(neighbours, row, i), element(halves, row, place(i)));
+      });
+    }
+  }
+}
+
 TEST(Rotate, TurnsPairsAndBack) {
   for (uint64_t seed = 0; seed < 12; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
@@ -234,7 +265,7 @@ TEST(Rotate, TurnsPairsAndBack) {
         ASSERT_NEAR(actual, old * cosine + (lower ? -other : other) * sine, limit);
       }
     }
-    cpu::run(Rotate{x, rotation, positions, head_dim, true}, 1);
+    cpu::run(Rotate{x, rotation, positions, head_dim, false, true}, 1);
     for (int64_t i = 0; i < 3; ++i) {
       for (int64_t j = 0; j < heads * head_dim; ++j) {
         ASSERT_NEAR(static_cast<double>(element(x, i, j)),

@@ -27,7 +27,8 @@ class EveryPlan : public ::testing::TestWithParam<std::string> {};
 
 // The same function: whatever the plan, the same logits up to rounding and the same tokens.
 TEST_P(EveryPlan, GivesTheLogitsOfSingle) {
-  for (const ModelConfig& model : {normed_model(), paper_model(), latent_model()}) {
+  for (const ModelConfig& model :
+       {normed_model(), paper_model(), latent_model(), deepseek_model(), olmoe_model()}) {
     ParameterStore store = random_store(model, DType::f32);
     const Generation expected = generate(make_plan("single", model), store, prompts(5), 6);
     const Generation actual = generate(make_plan(GetParam(), model), store, prompts(5), 6);
@@ -89,6 +90,12 @@ class BitIdentical : public ::testing::TestWithParam<std::string> {};
 TEST_P(BitIdentical, ToSingle) { expect_bits_of_single(GetParam(), small_model()); }
 TEST_P(BitIdentical, ToSingleWithLatentAttention) {
   expect_bits_of_single(GetParam(), latent_model_without_query_latent());
+}
+TEST_P(BitIdentical, ToSingleWithFirstLayersThatAreDense) {
+  expect_bits_of_single(GetParam(), deepseek_model());
+}
+TEST_P(BitIdentical, ToSingleWithNormsOverAllHeads) {
+  expect_bits_of_single(GetParam(), olmoe_model());
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -81,6 +81,36 @@ inline ModelConfig latent_model_without_query_latent() {
   return c;
 }
 
+// As DeepSeek-V3: a first layer that is dense, experts in groups chosen by sigmoids with biases,
+// neighbours rotated, YaRN that scales the scores.
+inline ModelConfig deepseek_model() {
+  ModelConfig c = latent_model();
+  c.dense_layers = 1;
+  c.dense_hidden = 44;
+  c.router_score = RouterScore::sigmoid;
+  c.z_loss = 0;
+  c.top_k = 3;
+  c.expert_groups = 4;
+  c.chosen_groups = 2;
+  c.routing_scale = 1.5;
+  c.interleaved_rotary = true;
+  c.rope_scaling = {.kind = RopeScaling::Kind::yarn,
+                    .factor = 4,
+                    .original_positions = 64,
+                    .rotated_growth = 0.8,
+                    .score_growth = 0.7};
+  return c;
+}
+
+// As OLMoE: queries and keys normed over all heads at once, and clipped.
+inline ModelConfig olmoe_model() {
+  ModelConfig c = small_model();
+  c.whole_norm = true;
+  c.clip_qkv = 1.5;
+  c.normalize_top_k = false;
+  return c;
+}
+
 inline std::vector<int32_t> random_tokens(uint64_t seed, uint64_t item, int64_t count,
                                           int64_t vocabulary) {
   const RandomSource source(seed, RandomStream::prompts);

@@ -70,7 +70,8 @@ ModelConfig with_capacity() {
 
 TEST(Move, LeavesTheBitsOfGenerationAlone) {
   for (uint64_t seed = 0; seed < seeds; ++seed)
-    for (const auto& model : {small_model(), paper_model(), latent_model(), with_capacity()})
+    for (const auto& model :
+         {small_model(), paper_model(), latent_model(), deepseek_model(), with_capacity()})
       for (const DType dtype : {DType::f32, DType::bf16})
         expect_bits_of_single(model, dtype, seed, local_world({.rank = {.timeout_seconds = 60}}));
 }

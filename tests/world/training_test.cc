@@ -47,7 +47,8 @@ void expect_equal(const Gradients& actual, const Gradients& expected, const Mode
 class EveryPlanTrains : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryPlanTrains, WithTheGradientsOfSingle) {
-  for (ModelConfig model : {normed_model(), paper_model(), latent_model()}) {
+  for (ModelConfig model :
+       {normed_model(), paper_model(), latent_model(), deepseek_model(), olmoe_model()}) {
     model.expert_capacity = model.tied_embeddings ? 6 : 0;
     ParameterStore store = random_store(model, DType::f32);
     const TrainingBatch batch = random_batch(model, 7, 11);
@@ -77,10 +78,11 @@ TEST(Training, BalanceOverTheGlobalBatchIsTheSameUnderEveryPlan) {
 // Each parameter kind against central differences of the loss, along random directions.
 TEST(Training, GradientsAgreeWithFiniteDifferences) {
   if (sanitized) GTEST_SKIP() << "asks about numbers alone";
-  for (ModelConfig model :
-       {normed_model(), paper_model(), latent_model(), latent_model_without_query_latent()}) {
+  for (ModelConfig model : {normed_model(), paper_model(), latent_model(),
+                            latent_model_without_query_latent(), deepseek_model(), olmoe_model()}) {
     // Steps must not change which experts a token goes to: all of them take part.
     model.experts = model.top_k = 3;
+    model.expert_groups = model.chosen_groups = 1;
     model.hidden_dropout = model.attention_dropout = model.expert_dropout = 0;
     model.layers = 2;
     ParameterStore store = random_store(model, DType::f32);

@@ -35,6 +35,7 @@ void add_experts(const Plan& plan, const ModelConfig& model, const StepLoad& loa
                  std::vector<LayerWork>& layers) {
   const Stage& stage = plan.stages[role.stage];
   for (int64_t layer = stage.layers.begin; layer < stage.layers.end; ++layer) {
+    if (!model.has_experts(layer)) continue;
     const ExpertPlacement& placement = stage.placement(layer);
     const ExpertShare share(load.tokens / plan.copies, &load.expert_tokens[layer * model.experts]);
     LayerWork& work = layers[layer];

@@ -222,7 +222,7 @@ void check_history(const std::string& file) { read_history(file); }
 double expert_load_max_over_mean(const PlanResult& result, const ModelConfig& model) {
   double sum = 0;
   for (const ExpertLoad& load : expert_load_by_layer(counts_of(result, model)))
-    sum += load.max_over_mean / static_cast<double>(model.layers);
+    sum += load.max_over_mean / static_cast<double>(model.expert_layers());
   return sum;
 }
 

@@ -101,6 +101,10 @@ std::string experts_text(const ModelConfig& m) {
   std::string text =
       fmt::format("{} a layer, top-{}, {} hidden features, {}", m.experts, m.top_k, m.expert_hidden,
                   m.gated_experts ? "gated (three matrices)" : "two matrices");
+  if (m.dense_layers > 0)
+    text += fmt::format(", but none in the first {} (dense, {})", m.dense_layers, m.dense_hidden);
+  if (m.expert_groups > 1)
+    text += fmt::format("; from {} of {} groups", m.chosen_groups, m.expert_groups);
   if (m.shared_expert_hidden > 0) text += fmt::format("; shared: {}", m.shared_expert_hidden);
   if (m.expert_capacity > 0)
     text += fmt::format("; at most {} tokens of a sequence each", m.expert_capacity);

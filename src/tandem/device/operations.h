@@ -16,4 +16,5 @@
 #include "tandem/device/operation/products.h"
 #include "tandem/device/operation/routing.h"
 #include "tandem/device/operation/rows.h"
+#include "tandem/device/operation/split_norm.h"
 #include "tandem/device/operation/vocabulary.h"

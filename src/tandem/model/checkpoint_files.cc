@@ -31,7 +31,14 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }
 
 bool is_weight_type(StoredType type) {
-  return type == StoredType::f32 || type == StoredType::f16 || type == StoredType::bf16;
+  return type == StoredType::f32 || type == StoredType::f16 || type == StoredType::bf16 ||
+         type == StoredType::f8_e4m3;
+}
+
+// A factor for each block of 128 x 128 numbers.
+std::vector<int64_t> factor_shape(const Parameter& p) {
+  constexpr int64_t block = 128;
+  return {(p.rows + block - 1) / block, (p.cols + block - 1) / block};
 }
 
 }  // namespace
@@ -102,6 +109,10 @@ const StoredTensor* ModelFiles::find(std::string_view name) const {
   return it == places_.end() ? nullptr : it->second.tensor;
 }
 
+const StoredTensor* ModelFiles::factors_of(std::string_view name) const {
+  return find(std::string(name) + "_scale_inv");
+}
+
 const StoredTensor& ModelFiles::find(const Parameter& parameter) const {
   require(std::span(&parameter, 1));
   return *places_.find(parameter.name)->second.tensor;
@@ -140,8 +151,15 @@ void ModelFiles::check(const Place& place, const Parameter& parameter) const {
                      shape_text(parameter.stored_shape()));
   }
   if (!is_weight_type(tensor.dtype)) {
-    throw InputError("{}: tensor {} is {}; weights must be F32, F16 or BF16",
+    throw InputError("{}: tensor {} is {}; weights must be F32, F16, BF16 or F8_E4M3",
                      place.file->path().string(), parameter.name, stored_type_name(tensor.dtype));
+  }
+  if (tensor.dtype != StoredType::f8_e4m3) return;
+  const StoredTensor* factors = factors_of(parameter.name);
+  if (!factors || factors->dtype != StoredType::f32 || factors->shape != factor_shape(parameter)) {
+    throw InputError("{}: tensor {} is F8_E4M3, so {}_scale_inv must be F32 {}",
+                     place.file->path().string(), parameter.name, parameter.name,
+                     shape_text(factor_shape(parameter)));
   }
 }
 

@@ -26,8 +26,12 @@ class ModelFiles {
 
   // Null where the weights have no tensor of this name. Nothing is checked.
   const StoredTensor* find(std::string_view name) const;
-  // InputError where the tensor is missing, of another shape, or neither f32, f16 nor bf16.
+  // InputError where the tensor is missing, of another shape, or neither f32, f16, bf16 nor fp8
+  // with its factors.
   const StoredTensor& find(const Parameter& parameter) const;
+  // Of a tensor in fp8 (e4m3): f32, one for each block of 128 x 128 numbers, which are multiplied
+  // by it (DeepSeek-V3's weight_scale_inv). Null where there are none.
+  const StoredTensor* factors_of(std::string_view name) const;
   // Checks all of them at once: one InputError names the first that is missing and counts the rest.
   void require(std::span<const Parameter> parameters) const;
   void require_all() const { require(parameters(config_)); }

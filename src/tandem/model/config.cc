@@ -142,6 +142,10 @@ constexpr Choice<NormType> norms[] = {
     {"layer", NormType::layer},
     {"layer_norm", NormType::layer},
 };
+constexpr Choice<RouterScore> router_scores[] = {
+    {"softmax", RouterScore::softmax},
+    {"sigmoid", RouterScore::sigmoid},
+};
 constexpr Choice<PositionType> position_types[] = {
     {"rotary", PositionType::rotary},
     {"learned", PositionType::learned},
@@ -183,8 +187,6 @@ void read_rope(const Fields& fields, const std::string& where, ModelConfig& conf
     read_choice<RopeScaling::Kind>(inner, {{"rope_type", "type"}}, rope_scalings, inside, s.kind);
     if (!fields.has("rope_theta")) inner.read({{"rope_theta"}}, config.rope_theta);
     for (const RopeField& field : rope_fields) inner.read(field.names, s.*field.value);
-    for (const char* other : {"mscale", "mscale_all_dim"})
-      if (inner.has(other)) throw InputError("{}: {} is not supported", inside, other);
     if (s.kind != RopeScaling::Kind::none && s.original_positions == 0)
       s.original_positions = static_cast<double>(config.max_positions);
   }
@@ -213,6 +215,29 @@ void refuse_unsupported(const Fields& fields, const std::string& where, const Mo
         "supported",
         where);
   if (biased) throw InputError("{}: mlp_bias true is not supported", where);
+  int64_t sparse = 1;
+  fields.read({{"moe_layer_freq"}}, sparse);
+  if (sparse != 1) throw InputError("{}: moe_layer_freq {} is not supported", where, sparse);
+  const Json* quantisation = fields.find("quantization_config");
+  if (!quantisation) return;
+  const Json known = {{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"weight_block_size", {128, 128}}};
+  for (const auto& [name, value] : known.items())
+    if (!quantisation->is_object() || quantisation->value(name, value) != value)
+      throw InputError("{}: quantization_config: {} must be {}", where, name, value.dump());
+}
+
+// How DeepSeek's routers choose. V2's may pass over its groups; V3's has one way.
+void read_routing(const Fields& fields, const std::string& where, ModelConfig& config) {
+  read_choice<RouterScore>(fields, {{"scoring_func"}}, router_scores, where, config.router_score);
+  if (!family_of(config.model_type).latent) return;
+  constexpr Choice<int> v2[] = {{"greedy", 0}, {"group_limited_greedy", 1}};
+  constexpr Choice<int> v3[] = {{"noaux_tc", 1}};
+  const bool second = config.model_type == "deepseek_v2";
+  int grouped = second ? 0 : 1;
+  read_choice<int>(fields, {{"topk_method"}},
+                   second ? std::span<const Choice<int>>(v2) : std::span<const Choice<int>>(v3),
+                   where, grouped);
+  if (grouped == 0) config.expert_groups = config.chosen_groups = 1;
 }
 
 // Several ends of text are more than generation looks for: the first counts.
@@ -240,6 +265,8 @@ void read_sizes(const Fields& fields, const std::string& where, ModelConfig& con
       throw InputError("{}: {} is missing", where, field.names.in(config.model_type));
     }
   }
+  // Such files give the shared expert's width in experts, and something else as head_dim.
+  if (family.latent) config.shared_expert_hidden *= config.expert_hidden;
   if (config.latent_attention()) {
     config.kv_heads = 1;
     config.head_dim = config.unrotated_dim + config.rotary_dim;
@@ -264,6 +291,7 @@ void read_reals_and_flags(const Fields& fields, const std::string& where, ModelC
   const bool ours = family_of(config.model_type).ours();
   config.gated_experts = !ours || config.activation == ExpertActivation::silu;
   for (const FlagField& field : flag_fields) fields.read(field.names, config.*field.value);
+  read_routing(fields, where, config);
 }
 
 }  // namespace

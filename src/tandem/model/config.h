@@ -10,6 +10,8 @@ namespace tandem {
 enum class NormType : uint8_t { rms, layer };
 enum class PositionType : uint8_t { rotary, learned };
 enum class ExpertActivation : uint8_t { silu, gelu, gelu_tanh };
+// What an expert is worth to a token, by its logit.
+enum class RouterScore : uint8_t { softmax, sigmoid };
 
 // rope_scaling: rotary positions for texts longer than those of training (rotary.h).
 struct RopeScaling {
@@ -20,6 +22,9 @@ struct RopeScaling {
   double slow_factor = 1, fast_factor = 4;  // llama3: low_freq_factor, high_freq_factor
   double slow_turns = 1, fast_turns = 32;   // yarn: beta_slow, beta_fast
   double magnitude = 0;                     // yarn: attention_factor; 0: from the factor
+  // yarn as DeepSeek has it: mscale and mscale_all_dim, which latent attention scales its scores
+  // by.
+  double rotated_growth = 0, score_growth = 0;
   friend bool operator==(const RopeScaling&, const RopeScaling&) = default;
 };
 
@@ -48,6 +53,9 @@ struct ModelConfig {
   bool attention_bias = false;        // q, k, v and output projections
   bool query_key_value_bias = false;  // those three alone
   bool head_norm = false;             // queries and keys are normed head by head
+  bool whole_norm = false;            // or over all heads at once (OLMoE)
+  double clip_qkv = 0;                // queries, keys and values are kept within +- this; 0: free
+  bool interleaved_rotary = false;    // neighbours are rotated, not columns of two halves
   bool tied_embeddings = false;
 
   int64_t experts = 0;
@@ -58,9 +66,18 @@ struct ModelConfig {
   bool normalize_top_k = true;       // norm_topk_prob
   int64_t shared_expert_hidden = 0;  // 0: no shared expert
   bool gated_shared_expert = false;  // its result is weighted by a sigmoid of the token's own
-  int64_t expert_capacity = 0;       // tokens an expert takes of one sequence; 0: no limit
-  double capacity_factor = 0;  // or: this times top_k * tokens of the sequence / experts; 0: none
+  // The first layers have no experts: there the shared one is as wide as dense_hidden, not gated,
+  // and takes every token alone.
+  int64_t dense_layers = 0;  // first_k_dense_replace
+  int64_t dense_hidden = 0;
+  int64_t expert_capacity = 0;  // tokens an expert takes of one sequence; 0: no limit
+  double capacity_factor = 0;   // or: this times top_k * tokens of the sequence / experts; 0: none
 
+  // Experts stand in expert_groups groups of neighbours, and a token's are chosen from its best
+  // chosen_groups of them: those with the best expert, or with router_bias the best pair.
+  RouterScore router_score = RouterScore::softmax;
+  int64_t expert_groups = 1, chosen_groups = 1;  // n_group, topk_group
+  double routing_scale = 1;  // routed_scaling_factor: of the weights, in the end
   // Experts are chosen by probability + a bias of their own, which is moved by so much after each
   // training step: up where an expert had fewer tokens than the mean, else down (DeepSeek-V3's
   // balancing without an auxiliary loss).
@@ -77,7 +94,16 @@ struct ModelConfig {
   bool counts_capacity() const { return expert_capacity > 0 || capacity_factor > 0; }
   bool latent_attention() const { return kv_latent > 0; }
   bool biased_projections() const { return attention_bias || query_key_value_bias; }
-  bool gates_shared_expert() const { return shared_expert_hidden > 0 && gated_shared_expert; }
+  // Of one layer: whether it has experts, how many serve a token, how wide the shared one is.
+  bool has_experts(int64_t layer) const { return layer >= dense_layers; }
+  int64_t top_k_of(int64_t layer) const { return has_experts(layer) ? top_k : 0; }
+  int64_t shared_hidden_of(int64_t layer) const {
+    return has_experts(layer) ? shared_expert_hidden : dense_hidden;
+  }
+  bool gates_shared_expert(int64_t layer) const {
+    return has_experts(layer) && shared_expert_hidden > 0 && gated_shared_expert;
+  }
+  int64_t expert_layers() const { return layers - dense_layers; }
   // Columns of a head: its rotated part, at the end; its key and value as attention reads them; its
   // result as the output projection takes it.
   int64_t rotated_dim() const { return latent_attention() ? rotary_dim : head_dim; }

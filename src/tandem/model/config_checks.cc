@@ -32,6 +32,8 @@ void check_latent_attention(const ModelConfig& c, const std::string& where) {
   refuse(c.attention_bias, "attention_bias", "false");
   refuse(c.query_key_value_bias, "qkv_bias", "false");
   refuse(c.head_norm, "qk_norm", "false");
+  refuse(c.whole_norm, "qk_norm_whole", "false");
+  refuse(c.clip_qkv > 0, "clip_qkv", "absent");
   refuse(c.kv_heads != 1, "num_key_value_heads", "1");
   refuse(c.head_dim != c.unrotated_dim + c.rotary_dim, "head_dim",
          "qk_nope_head_dim + qk_rope_head_dim");
@@ -46,8 +48,10 @@ void check_attention(const ModelConfig& c, const std::string& where) {
     throw InputError("{}: num_attention_heads {} times head_dim {} is more than {}", where, c.heads,
                      c.head_dim, largest_width);
   }
-  if (c.head_norm && c.norm != NormType::rms)
+  if ((c.head_norm || c.whole_norm) && c.norm != NormType::rms)
     throw InputError("{}: qk_norm goes with norm_type \"rms\" alone", where);
+  if (c.head_norm && c.whole_norm)
+    throw InputError("{}: qk_norm and qk_norm_whole exclude each other", where);
   if (c.latent_attention()) return check_latent_attention(c, where);
   for (const auto& [size, field] : {std::pair{c.query_latent, "q_lora_rank"},
                                     {c.unrotated_dim, "qk_nope_head_dim"},
@@ -74,6 +78,32 @@ void check_experts(const ModelConfig& c, const std::string& where) {
     throw InputError("{}: expert_capacity {} and capacity_factor {} exclude each other", where,
                      c.expert_capacity, c.capacity_factor);
   }
+  if (c.dense_layers >= c.layers) {
+    throw InputError("{}: first_k_dense_replace {} leaves none of {} layers with experts", where,
+                     c.dense_layers, c.layers);
+  }
+  if (c.dense_layers > 0 && c.dense_hidden == 0) {
+    throw InputError("{}: {} must be above 0 where first_k_dense_replace is", where,
+                     FieldNames{{"dense_intermediate_size"}}.in(c.model_type));
+  }
+  if (c.router_score == RouterScore::sigmoid && c.z_loss > 0)
+    throw InputError("{}: router_z_loss_coef goes with scoring_func \"softmax\" alone", where);
+}
+
+void check_groups(const ModelConfig& c, const std::string& where) {
+  if (c.experts % c.expert_groups != 0) {
+    throw InputError("{}: n_group {} does not divide {} {}", where, c.expert_groups,
+                     FieldNames{{"num_experts"}}.in(c.model_type), c.experts);
+  }
+  if (c.chosen_groups > c.expert_groups) {
+    throw InputError("{}: topk_group {} is more than n_group {}", where, c.chosen_groups,
+                     c.expert_groups);
+  }
+  const int64_t choice = c.experts / c.expert_groups * c.chosen_groups;
+  if (c.top_k > choice) {
+    throw InputError("{}: num_experts_per_tok {} is more than the {} experts of topk_group {}",
+                     where, c.top_k, choice, c.chosen_groups);
+  }
 }
 
 // What a family of transformers cannot be would be lost when it loads the file.
@@ -90,17 +120,30 @@ void check_family(const ModelConfig& c, const Family& family, const std::string&
   refuse(c.norm != NormType::rms, "norm_type", "\"rms\"");
   refuse(c.positions != PositionType::rotary, "position_embedding_type", "\"rotary\"");
   refuse(!c.gated_experts, "gated_experts", "true");
-  if (family.model_type != "llama" && !family.model_type.starts_with("qwen3"))
+  const bool olmoe = family.model_type == "olmoe", v3 = family.model_type == "deepseek_v3";
+  if (family.model_type != "llama" && !family.model_type.starts_with("qwen3") && !olmoe)
     as_fixed(&ModelConfig::attention_bias, "attention_bias");
-  if (!family.model_type.ends_with("_moe"))
+  if (!family.model_type.ends_with("_moe") && !olmoe && !v3)
     as_fixed(&ModelConfig::normalize_top_k, "norm_topk_prob");
   as_fixed(&ModelConfig::query_key_value_bias, "qkv_bias");
   as_fixed(&ModelConfig::head_norm, "qk_norm");
   as_fixed(&ModelConfig::gated_shared_expert, "gated_shared_expert");
-  refuse((c.shared_expert_hidden != 0) != qwen2_moe, "shared_expert_intermediate_size",
-         qwen2_moe ? "above 0" : "0");
+  if (!family.latent)
+    refuse((c.shared_expert_hidden != 0) != qwen2_moe, "shared_expert_intermediate_size",
+           qwen2_moe ? "above 0" : "0");
+  else
+    refuse(c.shared_expert_hidden % c.expert_hidden != 0, "shared_expert_intermediate_size",
+           "a multiple of moe_intermediate_size");
   refuse(family.dense && c.experts != 1, "num_experts", "1");
-  refuse(c.latent_attention(), "kv_lora_rank", "absent");
+  refuse(c.latent_attention() != family.latent, "kv_lora_rank",
+         family.latent ? "above 0" : "absent");
+  refuse(c.router_score != fixed.router_score, "scoring_func", v3 ? "\"sigmoid\"" : "\"softmax\"");
+  refuse(c.expert_groups > 1 && !family.latent, "n_group", "1");
+  refuse(c.routing_scale != 1 && !family.latent, "routed_scaling_factor", "1");
+  refuse(c.dense_layers > 0 && !family.latent, "first_k_dense_replace", "0");
+  refuse(c.clip_qkv > 0 && !olmoe, "clip_qkv", "absent");
+  as_fixed(&ModelConfig::whole_norm, "qk_norm_whole");
+  if (!v3) as_fixed(&ModelConfig::interleaved_rotary, "rope_interleave");
   as_fixed(&ModelConfig::router_bias, "router_bias");
 }
 
@@ -118,6 +161,8 @@ void check_rope(const ModelConfig& c, const std::string& where) {
   refuse(!positive(s.slow_turns) || !(s.fast_turns > s.slow_turns), "beta_fast",
          "above beta_slow, and that above 0");
   refuse(!(s.magnitude >= 0 && s.magnitude < 1e6), "attention_factor", "above 0");
+  refuse(!(s.rotated_growth >= 0 && s.rotated_growth < 1e6), "mscale", "above 0");
+  refuse(!(s.score_growth >= 0 && s.score_growth < 1e6), "mscale_all_dim", "above 0");
 }
 
 }  // namespace
@@ -142,6 +187,7 @@ void validate(const ModelConfig& config, const std::string& where) {
   check_ranges(config, where);
   check_attention(config, where);
   check_experts(config, where);
+  check_groups(config, where);
   if (!family.ours()) check_family(config, family, where);
   check_rope(config, where);
   if (config.eos_token < -1 || config.eos_token >= config.vocab_size) {

@@ -103,6 +103,14 @@ inline constexpr IntegerField integer_fields[] = {
      0,
      largest_width,
      {{"shared_expert_intermediate_size"}}},
+    {&ModelConfig::dense_layers, Presence::optional, 0, 4096, {{"first_k_dense_replace"}}},
+    {&ModelConfig::dense_hidden,
+     Presence::optional,
+     0,
+     largest_width,
+     {{"dense_intermediate_size"}}},
+    {&ModelConfig::expert_groups, Presence::optional, 1, 65536, {{"n_group"}}},
+    {&ModelConfig::chosen_groups, Presence::optional, 1, 65536, {{"topk_group"}}},
     {&ModelConfig::expert_capacity, Presence::optional, 0, largest_length, {{"expert_capacity"}}},
 };
 
@@ -118,6 +126,8 @@ inline constexpr RealField real_fields[] = {
          {"aux_loss_alpha", "router_aux_loss_coef", "load_balance_loss_coef"},
      }},
     {&ModelConfig::router_bias_rate, 0, 1, {{"router_bias_update_rate"}}},
+    {&ModelConfig::routing_scale, 1e-6, largest_coefficient, {{"routed_scaling_factor"}}},
+    {&ModelConfig::clip_qkv, 0, largest_coefficient, {{"clip_qkv"}}},
     {&ModelConfig::z_loss, 0, largest_coefficient, {{"router_z_loss_coef"}}},
     {&ModelConfig::hidden_dropout, 0, 1, {{"hidden_dropout_prob"}}},
     {&ModelConfig::attention_dropout,
@@ -132,6 +142,8 @@ inline constexpr FlagField flag_fields[] = {
     {&ModelConfig::attention_bias, {{"attention_bias"}}},
     {&ModelConfig::query_key_value_bias, {{"qkv_bias"}}},
     {&ModelConfig::head_norm, {{"qk_norm"}}},
+    {&ModelConfig::whole_norm, {{"qk_norm_whole"}}},
+    {&ModelConfig::interleaved_rotary, {{"rope_interleave"}}},
     {&ModelConfig::gated_shared_expert, {{"gated_shared_expert"}}},
     {&ModelConfig::tied_embeddings, {{"tie_word_embeddings"}, "tie_word_embeddings"}},
     {&ModelConfig::gated_experts, {{"gated_experts"}}},
@@ -152,6 +164,8 @@ inline constexpr RopeField rope_fields[] = {
     {&RopeScaling::slow_turns, {{"beta_slow"}}},
     {&RopeScaling::fast_turns, {{"beta_fast"}}},
     {&RopeScaling::magnitude, {{"attention_factor"}}},
+    {&RopeScaling::rotated_growth, {{"mscale"}}},
+    {&RopeScaling::score_growth, {{"mscale_all_dim"}}},
 };
 
 // The epsilon's name says which norm it is.

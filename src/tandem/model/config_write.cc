@@ -38,10 +38,20 @@ nlohmann::ordered_json rope_json(const RopeScaling& scaling) {
   return out;
 }
 
+// What a latent family's file calls by the names of other sizes.
+ModelConfig as_stored(ModelConfig config, const Family& family) {
+  if (!family.latent) return config;
+  config.shared_expert_hidden /= config.expert_hidden;
+  config.kv_heads = config.heads;
+  config.head_dim = config.rotary_dim;
+  return config;
+}
+
 }  // namespace
 
-std::string config_json(const ModelConfig& config) {
-  const Family& family = family_of(config.model_type);
+std::string config_json(const ModelConfig& model) {
+  const Family& family = family_of(model.model_type);
+  const ModelConfig config = as_stored(model, family);
   const ModelConfig defaults = default_config(family);
   nlohmann::ordered_json out;
   out["architectures"] = {family.architecture};
@@ -52,6 +62,15 @@ std::string config_json(const ModelConfig& config) {
     out["norm_type"] = config.norm == NormType::rms ? "rms" : "layer";
     out["position_embedding_type"] =
         config.positions == PositionType::rotary ? "rotary" : "learned";
+  }
+  if (config.router_score != defaults.router_score || family.latent)
+    out["scoring_func"] = config.router_score == RouterScore::softmax ? "softmax" : "sigmoid";
+  if (family.latent) {
+    const bool grouped = config.expert_groups > 1;
+    out["topk_method"] = config.router_bias ? "noaux_tc"
+                         : grouped          ? "group_limited_greedy"
+                                            : "greedy";
+    if (config.query_latent == 0) out["q_lora_rank"] = nullptr;
   }
   out[config.norm == NormType::rms ? "rms_norm_eps" : "layer_norm_eps"] = config.norm_epsilon;
   for (const RealField& field : real_fields) write_field(field, config, defaults, out);

@@ -2,7 +2,7 @@
 // names in a checkpoint. What a family leaves open is told by the fields of its file.
 #pragma once
 
-#include <array>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -16,10 +16,14 @@ struct Family {
   std::string_view model_type, architecture;
   // Where a layer keeps its experts, and what their matrices are called.
   std::string_view mixture, gate, up, down;
+  std::string_view shared = "shared_expert.";
   // A model without routing: one expert that takes every token, and no router in the checkpoint.
   bool dense = false;
-  // Fields that the family calls otherwise than all do.
-  std::array<std::pair<std::string_view, std::string_view>, 3> renamed = {};
+  // Latent attention, first layers that are dense, and groups of experts: DeepSeek's.
+  bool latent = false;
+  // Fields of the family's files that not all of transformers has, by our first name for them.
+  using Name = std::pair<std::string_view, std::string_view>;
+  std::span<const Name> named = {};
 
   bool ours() const { return model_type == "tandem_moe"; }
   // Under which name its files have a field; empty: transformers does not know it there.

@@ -72,11 +72,20 @@ class Inventory {
     if (config_.head_norm) {
       add({Kind::query_norm, layer}, attention + "q_norm.weight", 1, config_.head_dim);
       add({Kind::key_norm, layer}, attention + "k_norm.weight", 1, config_.head_dim);
+    } else if (config_.whole_norm) {
+      add({Kind::query_norm, layer}, attention + "q_norm.weight", 1,
+          config_.heads * config_.head_dim);
+      add({Kind::key_norm, layer}, attention + "k_norm.weight", 1,
+          config_.kv_heads * config_.head_dim);
     }
     add_projection(Kind::attention_output, Kind::attention_output_bias, layer, attention + "o_proj",
                    hidden, config_.heads * config_.output_dim(), config_.attention_bias);
     add_norm(Kind::expert_norm, Kind::expert_norm_bias, layer, prefix + "post_attention_layernorm");
-    add_experts(layer, fmt::format("{}{}", prefix, family_.mixture));
+    const std::string mixture = fmt::format("{}{}", prefix, family_.mixture);
+    if (config_.has_experts(layer)) add_experts(layer, mixture);
+    add_shared(layer, config_.has_experts(layer) ? mixture + std::string(family_.shared) : mixture);
+    if (config_.gates_shared_expert(layer))
+      add({Kind::shared_router, layer}, mixture + "shared_expert_gate.weight", 1, hidden);
   }
 
   // Names as in DeepSeek-V2 and V3.
@@ -100,7 +109,6 @@ class Inventory {
   void add_experts(int32_t layer, const std::string& prefix) {
     const int64_t hidden = config_.hidden_size;
     const int64_t inner = config_.expert_hidden;
-    const int64_t shared = config_.shared_expert_hidden;
     add({Kind::router, layer}, family_.dense ? "" : prefix + "gate.weight", config_.experts,
         hidden);
     if (config_.router_bias)  // as DeepSeek-V3 calls it
@@ -117,14 +125,15 @@ class Inventory {
       add({Kind::expert_up, layer, e}, name(up_name), inner, hidden);
       add({Kind::expert_down, layer, e}, name(family_.down), hidden, inner);
     }
-    if (shared == 0) return;
-    if (config_.gated_experts) {
-      add({Kind::shared_gate, layer}, prefix + "shared_expert.gate_proj.weight", shared, hidden);
-    }
-    add({Kind::shared_up, layer}, prefix + "shared_expert.up_proj.weight", shared, hidden);
-    add({Kind::shared_down, layer}, prefix + "shared_expert.down_proj.weight", hidden, shared);
-    if (config_.gated_shared_expert)
-      add({Kind::shared_router, layer}, prefix + "shared_expert_gate.weight", 1, hidden);
+  }
+
+  void add_shared(int32_t layer, const std::string& prefix) {
+    const int64_t hidden = config_.hidden_size, inner = config_.shared_hidden_of(layer);
+    if (inner == 0) return;
+    if (config_.gated_experts)
+      add({Kind::shared_gate, layer}, prefix + "gate_proj.weight", inner, hidden);
+    add({Kind::shared_up, layer}, prefix + "up_proj.weight", inner, hidden);
+    add({Kind::shared_down, layer}, prefix + "down_proj.weight", hidden, inner);
   }
 
   const ModelConfig& config_;
@@ -171,7 +180,6 @@ int64_t parameter_count(const ModelConfig& c) {
   const double kv_rows = static_cast<double>(c.kv_heads) * static_cast<double>(c.head_dim);
   const double vocabulary = hidden * static_cast<double>(c.vocab_size);
   const double norm = c.norm == NormType::layer ? 2 * hidden : hidden;
-  const double expert_matrices = c.gated_experts ? 3 : 2;
 
   double layer = 2 * norm + hidden * static_cast<double>(c.heads * c.output_dim());
   if (c.latent_attention()) {
@@ -185,14 +193,17 @@ int64_t parameter_count(const ModelConfig& c) {
     if (c.biased_projections()) layer += query_rows + 2 * kv_rows;
     if (c.attention_bias) layer += hidden;
     if (c.head_norm) layer += 2 * static_cast<double>(c.head_dim);
+    if (c.whole_norm) layer += query_rows + kv_rows;
   }
-  layer += (hidden + (c.router_bias ? 1 : 0)) * static_cast<double>(c.experts);
-  layer += expert_matrices * hidden * static_cast<double>(c.experts) *
-           static_cast<double>(c.expert_hidden);
-  layer += expert_matrices * hidden * static_cast<double>(c.shared_expert_hidden);
-  if (c.gates_shared_expert()) layer += hidden;
+  const double matrices = (c.gated_experts ? 3 : 2) * hidden;
+  double experts = (hidden + (c.router_bias ? 1 : 0)) * static_cast<double>(c.experts);
+  experts += matrices * static_cast<double>(c.experts) * static_cast<double>(c.expert_hidden);
+  experts += matrices * static_cast<double>(c.shared_expert_hidden);
+  if (c.shared_expert_hidden > 0 && c.gated_shared_expert) experts += hidden;
 
   double total = vocabulary + static_cast<double>(c.layers) * layer + norm;
+  total += static_cast<double>(c.expert_layers()) * experts;
+  total += static_cast<double>(c.dense_layers) * matrices * static_cast<double>(c.dense_hidden);
   if (!c.tied_embeddings) total += vocabulary;
   if (c.positions == PositionType::learned) total += hidden * static_cast<double>(c.max_positions);
   constexpr double largest = 0x1p62;

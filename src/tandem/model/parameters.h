@@ -26,7 +26,7 @@ enum class ParameterKind : uint8_t {
   key_bias,
   value,
   value_bias,
-  query_norm,  // [1, d], where heads are normed
+  query_norm,  // [1, d], where heads are normed; [1, heads * d], where all are at once
   key_norm,
   attention_output,  // [H, heads * output_dim]
   attention_output_bias,
@@ -37,7 +37,7 @@ enum class ParameterKind : uint8_t {
   expert_gate,  // [F, H], gated experts alone
   expert_up,    // [F, H]
   expert_down,  // [H, F]
-  shared_gate,
+  shared_gate,  // as an expert's; where a layer has none, its network for all tokens
   shared_up,
   shared_down,
   shared_router,  // [1, H], where the shared expert's result is weighted

@@ -34,7 +34,16 @@ void scale_yarn(const RopeScaling& s, double theta, std::vector<double>& radians
   }
 }
 
-double yarn_magnitude(double factor) { return factor <= 1 ? 1 : 0.1 * std::log(factor) + 1; }
+double yarn_magnitude(double factor, double growth = 1) {
+  return factor <= 1 ? 1 : 0.1 * growth * std::log(factor) + 1;
+}
+
+double rotated_magnitude(const RopeScaling& s) {
+  if (s.magnitude > 0) return s.magnitude;
+  if (s.rotated_growth > 0 && s.score_growth > 0)
+    return yarn_magnitude(s.factor, s.rotated_growth) / yarn_magnitude(s.factor, s.score_growth);
+  return yarn_magnitude(s.factor);
+}
 
 }  // namespace
 
@@ -56,10 +65,18 @@ RotaryFrequencies rotary_frequencies(const ModelConfig& config) {
       break;
     case RopeScaling::Kind::yarn:
       scale_yarn(s, config.rope_theta, result.radians);
-      result.scale = s.magnitude > 0 ? s.magnitude : yarn_magnitude(s.factor);
+      result.scale = rotated_magnitude(s);
       break;
   }
   return result;
+}
+
+double score_scale(const ModelConfig& config) {
+  const RopeScaling& s = config.rope_scaling;
+  const double plain = 1 / std::sqrt(static_cast<double>(config.head_dim));
+  if (!config.latent_attention() || s.kind != RopeScaling::Kind::yarn) return plain;
+  const double grown = yarn_magnitude(s.factor, s.score_growth);
+  return plain * grown * grown;
 }
 
 }  // namespace tandem

@@ -16,4 +16,7 @@ struct RotaryFrequencies {
 // (Peng et al., 2023), all as transformers computes them.
 RotaryFrequencies rotary_frequencies(const ModelConfig& config);
 
+// What products of queries and keys are multiplied by: 1 / sqrt(d), and what DeepSeek's YaRN adds.
+double score_scale(const ModelConfig& config);
+
 }  // namespace tandem

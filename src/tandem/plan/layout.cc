@@ -13,13 +13,16 @@ Interval kv_heads_of(const ModelConfig& model, const Interval& heads) {
 
 namespace {
 
-// Collects one rank's regions; what is not in the model (a bias, say) is skipped. All layers, and
-// all experts of one, have the same shapes, so that a layer tells those of all.
+// Collects one rank's regions; what is not in the model (a bias, say) is skipped. Layers with
+// experts have the same shapes, as have those without, and all experts of one: the last of the
+// latter and the first of the former tell those of all.
 class Collector {
  public:
-  explicit Collector(ModelConfig model) {
-    model.layers = 1;
-    for (const Parameter& p : parameters(model)) shapes_[p.id.kind] = {p.rows, p.cols};
+  explicit Collector(ModelConfig model) : dense_layers_(model.dense_layers) {
+    model.dense_layers = std::min<int64_t>(model.dense_layers, 1);
+    model.layers = model.dense_layers + 1;
+    for (const Parameter& p : parameters(model))
+      shapes_[{p.id.kind, p.id.layer < model.dense_layers}] = {p.rows, p.cols};
   }
 
   void whole(ParameterKind kind, int64_t layer = -1) {
@@ -40,14 +43,15 @@ class Collector {
  private:
   static constexpr int64_t max = int64_t{1} << 60;
   void add(const ParameterId& id, Interval rows, Interval cols) {
-    const auto shape = shapes_.find(id.kind);
+    const auto shape = shapes_.find({id.kind, id.layer < dense_layers_});
     if (shape == shapes_.end()) return;
     const auto [all_rows, all_cols] = shape->second;
     const Region region{id, overlap(rows, {0, all_rows}), overlap(cols, {0, all_cols})};
     if (region.elements() > 0) regions_.push_back(region);
   }
 
-  std::map<ParameterKind, std::pair<int64_t, int64_t>> shapes_;
+  int64_t dense_layers_;
+  std::map<std::pair<ParameterKind, bool>, std::pair<int64_t, int64_t>> shapes_;  // by dense or not
   std::vector<Region> regions_;
 };
 
@@ -62,10 +66,13 @@ void collect_attention(Collector& out, const Stage& stage, const ModelConfig& mo
   };
   const Interval q_features = features(heads, model.head_dim);
   const Interval kv_features = features(kv, model.key_dim());
-  for (const auto kind : {attention_norm, attention_norm_bias, attention_output_bias, expert_norm,
-                          expert_norm_bias, router, router_bias, query_norm, key_norm,
-                          shared_router, query_latent, query_latent_norm, latent_norm})
+  for (const auto kind :
+       {attention_norm, attention_norm_bias, attention_output_bias, expert_norm, expert_norm_bias,
+        router, router_bias, shared_router, query_latent, query_latent_norm, latent_norm})
     out.whole(kind, layer);
+  // A norm of single heads is all heads'.
+  out.cols(query_norm, layer, model.whole_norm ? q_features : Interval{0, model.head_dim});
+  out.cols(key_norm, layer, model.whole_norm ? kv_features : Interval{0, model.head_dim});
   out.rows(latent_up, layer, features(heads, model.unrotated_dim + model.value_dim));
   out.rows(query, layer, q_features);
   out.cols(query_bias, layer, q_features);
@@ -78,8 +85,8 @@ void collect_attention(Collector& out, const Stage& stage, const ModelConfig& mo
   // Where every rank holds every token, the shared expert is divided instead.
   const Interval shared =
       stage.exchange == Exchange::replicated
-          ? part(model.shared_expert_hidden, stage.attention.groups(), place.group)
-          : Interval{0, model.shared_expert_hidden};
+          ? part(model.shared_hidden_of(layer), stage.attention.groups(), place.group)
+          : Interval{0, model.shared_hidden_of(layer)};
   for (const auto kind : {shared_gate, shared_up}) out.rows(kind, layer, shared);
   out.cols(shared_down, layer, shared);
 }

@@ -84,7 +84,8 @@ class Estimator {
                                model_.kv_latent);
   }
 
-  LayerWork attention_work(const Stage& stage, int group) const {
+  // Of a layer with experts, or of one of the first, without.
+  LayerWork attention_work(const Stage& stage, int group, int64_t layer) const {
     const AttentionGrid& grid = stage.attention;
     const double hidden = static_cast<double>(model_.hidden_size);
     const Interval heads = grid.head_range(group);
@@ -99,21 +100,20 @@ class Estimator {
     const double output_width =
         whole_output ? static_cast<double>(model_.heads * model_.output_dim()) : width;
     const double output_rows = whole_output ? owned : computed;
-    const double router = hidden * static_cast<double>(model_.experts);
+    const double router =
+        model_.has_experts(layer) ? hidden * static_cast<double>(model_.experts) : 0;
     LayerWork w;
     w.weight_bytes = weight_bytes_ * (projections + hidden * output_width) + bytes_ * router;
     w.cost.flops = 2 * computed * projections + 2 * computed * score_width * seen_ +
                    2 * output_rows * hidden * output_width + 2 * owned * router;
     w.cost.bytes = w.weight_bytes + bytes_ * computed * cache_width(heads) * cached_;
-    if (model_.shared_expert_hidden > 0) {
-      const double shared = matrices() * hidden * static_cast<double>(model_.shared_expert_hidden);
-      w.weight_bytes += weight_bytes_ * shared;
-      w.cost.flops += 2 * owned * shared;
-      w.cost.bytes += weight_bytes_ * shared;
-    }
+    const double shared = matrices() * hidden * static_cast<double>(model_.shared_hidden_of(layer));
+    w.weight_bytes += weight_bytes_ * shared;
+    w.cost.flops += 2 * owned * shared;
+    w.cost.bytes += weight_bytes_ * shared;
     // The residual stream before, between and behind, in f32, the normed rows, and what comes back
     // from each of a token's experts; what attention computes on.
-    const double answers = static_cast<double>(model_.top_k) *
+    const double answers = static_cast<double>(model_.top_k_of(layer)) *
                            (stage.exchange == Exchange::replicated ? 1.0 / grid.groups() : 1);
     w.again_bytes = bytes_ * computed * (hidden + score_width + cache_width(heads));
     if (whole_output && grid.groups() > 1) w.again_bytes += bytes_ * owned * output_width;
@@ -192,6 +192,7 @@ class Estimator {
 
   // Of the micro-batches that are in a stage at once; training keeps all.
   double kept_bytes(const LayerWork& w, double layers) const {
+    if (layers == 0) return 0;
     const double held = w.activation_bytes - (work_.checkpoint_activations ? w.again_bytes : 0);
     if (work_.kind == WorkKind::train) return micro_batches_ * layers * held;
     const double stages = static_cast<double>(plan_.stages.size());
@@ -201,18 +202,23 @@ class Estimator {
   // All micro-batches through the layers of a stage.
   double stage_seconds(const Stage& stage) {
     const double layers = static_cast<double>(stage.layers.size());
+    const double dense =
+        static_cast<double>(overlap(stage.layers, {0, model_.dense_layers}).size());
+    const double mixed = layers - dense;
     const AttentionGrid& grid = stage.attention;
-    double attention = 0, experts = 0;
+    double attention = 0, dense_attention = 0, experts = 0;
     std::vector<double> own_memory(static_cast<size_t>(ranks_per_copy_));
     std::vector<Cost> own_cost(own_memory.size());
     for (size_t i = 0; i < grid.ranks.size(); ++i) {
       const int rank = grid.ranks[i];
       const int group = static_cast<int>(i) % grid.groups();
-      const LayerWork w = attention_work(stage, group);
+      const LayerWork w = attention_work(stage, group, model_.layers - 1);
+      const LayerWork first = attention_work(stage, group, 0);  // dense, if any is
       attention = std::max(attention, seconds(rank, w));
+      dense_attention = std::max(dense_attention, seconds(rank, first));
       Cost& cost = own_cost[static_cast<size_t>(rank)];
-      cost.flops += passes_ * layers * w.cost.flops;
-      cost.bytes += passes_ * layers * w.cost.bytes;
+      cost.flops += passes_ * (mixed * w.cost.flops + dense * first.cost.flops);
+      cost.bytes += passes_ * (mixed * w.cost.bytes + dense * first.cost.bytes);
       const Interval heads = grid.head_range(group);
       const double cached = work_.kind == WorkKind::train
                                 ? 0
@@ -220,8 +226,10 @@ class Estimator {
                                       static_cast<double>(work_.longest_context()) * bytes_ *
                                       cache_width(heads);
       const double same = grid.batch_shards * grid.sequence_shards * plan_.copies;
-      own_memory[static_cast<size_t>(rank)] +=
-          layers * (state_bytes(w.weight_bytes, same) + cached) + kept_bytes(w, layers);
+      own_memory[static_cast<size_t>(rank)] += mixed * state_bytes(w.weight_bytes, same) +
+                                               dense * state_bytes(first.weight_bytes, same) +
+                                               layers * cached + kept_bytes(w, mixed) +
+                                               kept_bytes(first, dense);
     }
     const ExpertPlacement& placement = stage.placement(stage.layers.begin);
     std::vector<double> held(own_memory.size()), share(own_memory.size());
@@ -243,11 +251,11 @@ class Estimator {
       // weights, what a micro-batch with the fewest rows reads.
       const LayerWork even = expert_work(held[rank], 1 / expert_ranks);
       constexpr double certain = 0.9;
-      own_cost[rank].flops += passes_ * layers * certain * even.cost.flops;
+      own_cost[rank].flops += passes_ * mixed * certain * even.cost.flops;
       own_cost[rank].bytes +=
-          passes_ * layers * certain * even.weight_bytes * hit_share(least_rows_);
+          passes_ * mixed * certain * even.weight_bytes * hit_share(least_rows_);
       own_memory[rank] +=
-          layers * state_bytes(w.weight_bytes, plan_.copies) + kept_bytes(even, layers);
+          mixed * state_bytes(w.weight_bytes, plan_.copies) + kept_bytes(even, mixed);
     }
     for (size_t rank = 0; rank < own_memory.size(); ++rank) {
       const DeviceType& type = type_of(static_cast<int>(rank));
@@ -262,7 +270,9 @@ class Estimator {
                                   : "attention ranks");
       keep_memory(own_memory[rank], type);
     }
-    return micro_batches_ * layers * passes_ * layer_seconds(stage, attention, experts) +
+    const double each = mixed * layer_seconds(stage, attention, experts, model_.top_k) +
+                        dense * layer_seconds(stage, dense_attention, 0, 0);
+    return micro_batches_ * passes_ * each +
            (&stage == &plan_.stages.back() ? micro_batches_ * passes_ * head_seconds(stage) : 0);
   }
 
@@ -273,9 +283,8 @@ class Estimator {
   }
 
   // A micro-batch's share of a layer.
-  double layer_seconds(const Stage& stage, double attention, double experts) const {
+  double layer_seconds(const Stage& stage, double attention, double experts, int64_t top_k) const {
     const AttentionGrid& grid = stage.attention;
-    const double top_k = static_cast<double>(model_.top_k);
     bool shared = false;
     for (const auto& replicas : stage.placement(stage.layers.begin))
       for (const ExpertReplica& replica : replicas)
@@ -286,7 +295,8 @@ class Estimator {
     if (stage.exchange == Exchange::replicated) {
       gather = 4 * exchanges.collective_seconds(stage, row_bytes);  // two sums: scattered, gathered
     } else {
-      if (ranks_per_copy_ > 1) exchange = exchanges.all_to_all_seconds(stage, top_k * row_bytes);
+      if (ranks_per_copy_ > 1 && top_k > 0)
+        exchange = exchanges.all_to_all_seconds(stage, static_cast<double>(top_k) * row_bytes);
       if (grid.groups() > 1)
         gather =
             exchanges.collective_seconds(stage, row_bytes) +

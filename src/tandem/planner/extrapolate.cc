@@ -68,6 +68,7 @@ Plan shortened(const Plan& plan, int stage_layers) {
 ModelConfig shortened(const ModelConfig& model, const Plan& plan, int stage_layers) {
   ModelConfig result = model;
   result.layers = stage_layers * std::ssize(plan.stages);
+  result.dense_layers = 0;  // the few there are count as layers with experts: a line has one slope
   return result;
 }
 

@@ -95,7 +95,10 @@ class DrawnRouting {
 class RecordedRouting {
  public:
   RecordedRouting(const ModelConfig& model, uint64_t seed)
-      : layers_(static_cast<size_t>(model.layers)), top_k_(model.top_k), seed_(seed) {}
+      : layers_(static_cast<size_t>(model.layers)),
+        dense_layers_(model.dense_layers),
+        top_k_(model.top_k),
+        seed_(seed) {}
 
   // layer, slot, position, experts.
   void add(std::span<const int32_t> n) {
@@ -105,10 +108,10 @@ class RecordedRouting {
     layer.keys.push_back(key);
     layer.experts.insert(layer.experts.end(), n.begin() + 3, n.end());
   }
-  // -1: every layer has a token.
+  // -1: every layer with experts has a token.
   int64_t empty_layer() const {
-    const auto found =
-        std::ranges::find_if(layers_, [](const Layer& layer) { return layer.keys.empty(); });
+    const auto found = std::find_if(layers_.begin() + dense_layers_, layers_.end(),
+                                    [](const Layer& layer) { return layer.keys.empty(); });
     return found == layers_.end() ? -1 : found - layers_.begin();
   }
 
@@ -129,7 +132,7 @@ class RecordedRouting {
     std::vector<int32_t> experts;
   };
   std::vector<Layer> layers_;
-  int64_t top_k_;
+  int64_t dense_layers_, top_k_;
   uint64_t seed_;
 };
 

@@ -23,6 +23,12 @@ struct Dispatch {
   std::vector<int32_t> offsets;           // of terms, by owned row
 };
 
+// What queries or keys were before their norm (f32), how it changed them, and before they were
+// clipped.
+struct ProjectionActivations {
+  Tensor before, statistics, unclipped;
+};
+
 struct LayerActivations {
   // attention
   Tensor x_before;     // residual stream, f32 [owned, H]
@@ -34,8 +40,8 @@ struct LayerActivations {
   Tensor logsumexp;    // f32 [compute, heads]
   Tensor head_out;     // [compute, heads * output_dim]; `out` itself but for latent attention
   Tensor head_rows;    // exchange heads: [owned, all heads * d]
-  // where heads are normed: f32 [compute, heads * d], before that
-  Tensor head_queries, head_query_statistics, head_keys, head_key_statistics;
+  ProjectionActivations queries, keys;
+  Tensor unclipped_values;
   // latent attention
   Tensor query_latent, query_statistics, query_rows;  // f32, and normed
   Tensor projected_q;                                 // [compute, heads * d], rotated
@@ -55,7 +61,8 @@ struct LayerActivations {
   // Drops what attention_block makes again out of x_before.
   void forget_attention() {
     statistics = rows = q = keys_values = out = logsumexp = head_out = head_rows = {};
-    head_queries = head_query_statistics = head_keys = head_key_statistics = {};
+    queries = keys = {};
+    unclipped_values = {};
     query_latent = query_statistics = query_rows = projected_q = latent = latent_statistics = {};
   }
 };

@@ -1,6 +1,6 @@
-#include <cmath>
-
+#include "tandem/model/rotary.h"
 #include "tandem/runtime/latent.h"
+#include "tandem/runtime/projection.h"
 #include "tandem/runtime/steps.h"
 
 namespace tandem {
@@ -45,18 +45,6 @@ void view_of_rows(Pass& pass) {
   }
 }
 
-// y = x weight^T + bias, and each head of it normed where `norm` is there; `before` and
-// `statistics` are for the backward pass.
-void project_heads(Rank& rank, const Track& on, const Tensor& x, const Tensor& weight,
-                   const Tensor& bias, const Tensor& norm, const Tensor& y, Tensor& before,
-                   Tensor& statistics) {
-  if (x.rows == 0) return;
-  if (!norm) return on.run(Linear{.x = x, .weight = weight, .bias = bias, .y = y});
-  before = linear(on, x, weight, bias, DType::f32);
-  statistics = kept(rank, on, x.rows, 2 * (y.cols / norm.cols), DType::f32);
-  projection_norm(rank, on, before, norm, y, statistics);
-}
-
 // Keys and values of the whole shard: its own rows, and those of the other sequence shards.
 Task<> project_keys_values(Rank& rank, Pass& pass, Track& on, const AttentionParameters& w,
                            LayerActivations& a) {
@@ -66,9 +54,9 @@ Task<> project_keys_values(Rank& rank, Pass& pass, Track& on, const AttentionPar
     compress(rank, on, w, a, mine);
   } else if (!mine.empty()) {
     const Tensor values = mine.slice_cols(rank.value_columns);
-    project_heads(rank, on, a.rows, w.key, w.key_bias, w.key_norm, keys, a.head_keys,
-                  a.head_key_statistics);
+    co_await project(rank, on, key_projection(rank, w, a), a.rows, keys);
     on.run(Linear{.x = a.rows, .weight = w.value, .bias = w.value_bias, .y = values});
+    clip(rank, on, values, a.unclipped_values);
   }
   rotate(rank, pass, on, keys, rank.model.key_dim());
   const Tag tag = tag_of(on, MessageKind::attention, 1);
@@ -76,14 +64,13 @@ Task<> project_keys_values(Rank& rank, Pass& pass, Track& on, const AttentionPar
                                        pass.rows.sequence_parts, mine);
 }
 
-void project_queries(Rank& rank, Pass& pass, Track& on, const AttentionParameters& w,
-                     LayerActivations& a) {
+Task<> project_queries(Rank& rank, Pass& pass, Track& on, const AttentionParameters& w,
+                       LayerActivations& a) {
   const Tensor from = w.query_latent ? query_latent_rows(rank, on, w, a) : a.rows;
   a.q = on.allocate(from.rows, w.query.rows, rank.dtype());
-  project_heads(rank, on, from, w.query, w.query_bias, w.query_norm, a.q, a.head_queries,
-                a.head_query_statistics);
+  co_await project(rank, on, query_projection(rank, w, a), from, a.q);
   rotate(rank, pass, on, a.q, rank.model.head_dim);
-  if (!w.latent_up) return;
+  if (!w.latent_up) co_return;
   a.projected_q = a.q;
   a.q = absorbed_queries(rank, on, w, a.projected_q);
 }
@@ -107,6 +94,7 @@ void rotate(const Rank& rank, const Pass& pass, const Track& on, const Tensor& x
              .rotation = rank.rotation,
              .positions = std::span(pass.batch.positions).subspan(pass.rows.compute.begin, x.rows),
              .head_dim = head_dim,
+             .interleaved = rank.model.interleaved_rotary,
              .backward = backward});
 }
 
@@ -115,14 +103,14 @@ AttentionHeads heads_of(const Rank& rank) {
           .value_dim = rank.model.attended_dim(),
           .kv_head = rank.kv_head,
           .first_head = rank.stage().attention.head_range(rank.role.place.group).begin,
-          .scale = 1 / std::sqrt(static_cast<float>(rank.model.head_dim))};
+          .scale = static_cast<float>(score_scale(rank.model))};
 }
 
 Task<Tensor> attention_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   const AttentionParameters& w = rank.weights.layer(on.layer).attention;
   Tensor h = normed(rank, on, a.x_before, w.norm, w.norm_bias, a.statistics);
   a.rows = co_await to_compute(rank, pass, on, h, 0);
-  project_queries(rank, pass, on, w, a);
+  co_await project_queries(rank, pass, on, w, a);
   co_await project_keys_values(rank, pass, on, w, a);
 
   Tensor seen = a.keys_values;

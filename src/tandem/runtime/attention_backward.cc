@@ -1,4 +1,5 @@
 #include "tandem/runtime/latent.h"
+#include "tandem/runtime/projection.h"
 #include "tandem/runtime/steps.h"
 
 namespace tandem {
@@ -69,18 +70,10 @@ Task<Projected> scores_backward(Rank& rank, Pass& pass, Track& on, const Attenti
   rotate(rank, pass, on, result.dq, rank.model.head_dim, true);
   const Tensor dkeys = result.dkv.slice_cols(rank.key_columns);
   rotate(rank, pass, on, dkeys, rank.model.key_dim(), true);
-  if (w.query_norm && !result.dq.empty()) {
-    const Tensor dq = as_type(on, result.dq, DType::f32);
-    const Tensor dprojected = on.allocate(dq.rows, dq.cols, DType::f32);
-    projection_norm_backward(on, a.head_queries, w.query_norm, a.head_query_statistics, dq,
-                             dprojected, g.query_norm);
-    result.dq = as_type(on, dprojected, rank.dtype());
-  }
-  if (w.key_norm && !dkeys.empty()) {
-    const Tensor dprojected = on.allocate(dkeys.rows, dkeys.cols, DType::f32);
-    projection_norm_backward(on, a.head_keys, w.key_norm, a.head_key_statistics, dkeys, dprojected,
-                             g.key_norm);
-    on.run(CopyRows{.from = dprojected, .to = dkeys});
+  co_await project_backward(rank, on, query_projection(rank, w, a), result.dq, g.query_norm);
+  if (!w.latent_up) {
+    co_await project_backward(rank, on, key_projection(rank, w, a), dkeys, g.key_norm);
+    clip_backward(rank, on, a.unclipped_values, result.dkv.slice_cols(rank.value_columns));
   }
   co_return result;
 }

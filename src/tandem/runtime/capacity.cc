@@ -31,6 +31,19 @@ int32_t* used_counts(Rank& rank, const BatchSequence& sequence, int64_t layer_in
   return used;
 }
 
+// The auxiliary losses are of rows that count.
+void group_rows(const Pass& pass, LayerActivations& a) {
+  a.row_group.assign(pass.rows.owned.size(), -1);
+  int32_t group = 0;
+  for (const BatchSequence& sequence : pass.batch.sequences) {
+    if (!pass.rows.shard.contains(sequence.rows)) continue;
+    const Interval owned = overlap(sequence.rows, pass.rows.owned);
+    for (int64_t row = owned.begin; row < owned.end; ++row)
+      if (pass.batch.weights[row] > 0) a.row_group[row - pass.rows.owned.begin] = group;
+    ++group;
+  }
+}
+
 }  // namespace
 
 // Walks through the routing of every sequence of the shard by position, so that what is dropped,
@@ -38,6 +51,8 @@ int32_t* used_counts(Rank& rank, const BatchSequence& sequence, int64_t layer_in
 Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   const ModelConfig& model = rank.model;
   const bool balance = rank.keeps && model.balance_loss > 0;
+  if (!model.has_experts(on.layer)) co_return;
+  if (rank.keeps) group_rows(pass, a);
   if ((!balance && !model.counts_capacity()) || pass.rows.shard.empty()) co_return;
   const Tensor mine = a.experts.slice_rows(pass.rows.mine.shifted(-pass.rows.owned.begin));
   const Tag tag = tag_of(on, MessageKind::attention, 5);
@@ -47,9 +62,7 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   const std::span<const int32_t> own = rank.device.integers(a.experts);
   std::vector<int32_t> served(own.begin(), own.end()), fresh;
   a.sequence_counts.clear();
-  a.row_group.assign(pass.rows.owned.size(), -1);
 
-  int32_t group = 0;
   for (const BatchSequence& sequence : pass.batch.sequences) {
     if (!pass.rows.shard.contains(sequence.rows)) continue;
     const int64_t capacity = capacity_of(rank, sequence);
@@ -59,7 +72,6 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
     for (int64_t row = sequence.rows.begin; row < sequence.rows.end; ++row) {
       const bool owned = pass.rows.owned.contains(row);
       const bool counted = pass.batch.weights.empty() || pass.batch.weights[row] > 0;
-      if (owned && counted) a.row_group[row - pass.rows.owned.begin] = group;
       for (int64_t slot = 0; slot < model.top_k; ++slot) {
         const int32_t e = experts[(row - pass.rows.shard.begin) * model.top_k + slot];
         if (counted) ++a.sequence_counts[first_count + e];
@@ -67,7 +79,6 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
           served[(row - pass.rows.owned.begin) * model.top_k + slot] = -1;
       }
     }
-    ++group;
   }
   if (model.counts_capacity()) a.served = rank.device.upload(served, a.experts.rows, model.top_k);
 }

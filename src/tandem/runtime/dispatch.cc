@@ -44,7 +44,8 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
   DispatchScratch& scratch = rank.dispatch_scratch;
   const Targets targets(rank, rank.stage().placement(layer), pass.rows.replicated, scratch);
   const std::span<const int32_t> experts = rank.device.integers(a.served);
-  const int64_t rows = pass.rows.owned.size();
+  const int64_t rows = pass.rows.owned.size(), top_k = model.top_k_of(layer);
+  const bool shared = model.shared_hidden_of(layer) > 0;
   const auto keys = keys_of(pass.batch, pass.rows.owned);
   Dispatch& d = a.dispatch;
   d.destinations.resize(rank.expert_ranks.size());
@@ -59,7 +60,7 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
   scratch.starts.assign(model.experts + 1, 0);
   d.offsets.assign(1, 0);
   for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t i = row * model.top_k; i < (row + 1) * model.top_k; ++i) {
+    for (int64_t i = row * top_k; i < (row + 1) * top_k; ++i) {
       scratch.first_term[i] = -1;
       if (experts[i] < 0) continue;
       const auto to = targets.of(experts[i], keys[row]);
@@ -74,7 +75,7 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
         ++scratch.pairs[destination];
       }
     }
-    if (model.shared_expert_hidden > 0) scratch.message_rows.push_back(-1);
+    if (shared) scratch.message_rows.push_back(-1);
     d.offsets.push_back(static_cast<int32_t>(scratch.message_rows.size()));
   }
   d.terms.resize(scratch.message_rows.size());
@@ -88,8 +89,8 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
     if (scratch.first_term[i] >= 0)
       scratch.sorted[scratch.starts[experts[i]]++] = static_cast<int32_t>(i);
   for (const int32_t i : scratch.sorted) {
-    const auto row = static_cast<int64_t>(i / model.top_k);
-    const auto slot = static_cast<int32_t>(i % model.top_k);
+    const auto row = static_cast<int64_t>(i / top_k);
+    const auto slot = static_cast<int32_t>(i % top_k);
     int32_t term = scratch.first_term[i];
     for (const int32_t to : targets.of(experts[i], keys[row])) {
       Dispatch::Destination& destination = d.destinations[to];
@@ -101,17 +102,17 @@ void plan_dispatch(Rank& rank, Pass& pass, int64_t layer, LayerActivations& a) {
                                 pass.batch.positions[batch_row]});
     }
   }
-  if (model.shared_expert_hidden > 0)
+  if (shared)
     for (int64_t row = 0; row < rows; ++row)
       d.terms[d.offsets[row + 1] - 1] = {
           .row = {static_cast<int32_t>(d.destinations.size()), static_cast<int32_t>(row)},
-          .slot = model.gates_shared_expert() ? static_cast<int32_t>(model.top_k) : -1};
+          .slot = model.gates_shared_expert(layer) ? static_cast<int32_t>(top_k) : -1};
 
   auto& counts = rank.expert_tokens;
   const int64_t first = (layer - rank.stage().layers.begin) * model.experts;
   for (int64_t row = pass.rows.mine.begin; row < pass.rows.mine.end; ++row)
-    for (int64_t slot = 0; slot < model.top_k; ++slot) {
-      const int32_t expert = experts[(row - pass.rows.owned.begin) * model.top_k + slot];
+    for (int64_t slot = 0; slot < top_k; ++slot) {
+      const int32_t expert = experts[(row - pass.rows.owned.begin) * top_k + slot];
       if (expert >= 0) ++counts[first + expert];
     }
 }

@@ -7,13 +7,15 @@ void route(Rank& rank, const Pass& pass, Track& on, const AttentionParameters& w
            LayerActivations& a) {
   const ModelConfig& model = rank.model;
   const int64_t rows = a.expert_rows.rows;
+  // Behind those of the experts stands that of the shared one, where it has one.
+  const Interval chosen{0, model.top_k_of(on.layer)};
+  const bool gated = model.gates_shared_expert(on.layer);
+  a.experts = a.served = on.allocate(rows, chosen.end, DType::i32);
+  a.weights = on.allocate(rows, chosen.end + gated, DType::f32);
+  if (!w.router) return;
   Tensor logits = linear(on, a.expert_rows, w.router, {}, DType::f32);
   a.probabilities = kept(rank, on, rows, model.experts, DType::f32);
   a.router_logsumexp = kept(rank, on, rows, 1, DType::f32);
-  a.experts = on.allocate(rows, model.top_k, DType::i32);
-  // Behind those of the experts stands that of the shared one, where it has one.
-  const Interval chosen{0, model.top_k};
-  a.weights = on.allocate(rows, model.top_k + model.gates_shared_expert(), DType::f32);
   if (rows > 0)
     on.run(Route{.logits = logits,
                  .bias = w.router_bias,
@@ -21,17 +23,17 @@ void route(Rank& rank, const Pass& pass, Track& on, const AttentionParameters& w
                  .logsumexp = a.router_logsumexp,
                  .experts = a.experts,
                  .weights = a.weights.slice_cols(chosen),
-                 .normalize = model.normalize_top_k,
+                 .router = router_of(model),
                  .layer = on.layer,
                  .keys = keys_of(pass.batch, pass.rows.owned)});
-  if (model.gates_shared_expert() && rows > 0)
+  if (gated && rows > 0)
     on.run(Sigmoid{.x = linear(on, a.expert_rows, w.shared_router, {}, DType::f32),
                    .y = a.weights.slice_cols({chosen.end, a.weights.cols})});
-  a.served = a.experts;
 }
 
 // For who asks where tokens go: those this rank alone is responsible for.
 void report_routing(Rank& rank, const Pass& pass, int64_t layer, const LayerActivations& a) {
+  if (!rank.model.has_experts(layer)) return;
   const auto experts = rank.device.integers(a.experts);
   for (int64_t row = pass.rows.mine.begin; row < pass.rows.mine.end; ++row) {
     const uint64_t key = pass.batch.keys[row];
@@ -60,9 +62,9 @@ Message message_to(const Dispatch::Destination& destination, Rank& rank, Track& 
 }
 
 // Every expert rank hears from every owner, also when there is nothing for it, so that it knows
-// when it has everything.
+// when it has everything. In a layer without experts there is nothing to hear.
 void dispatch(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
-  if (pass.rows.owned.empty()) return;
+  if (pass.rows.owned.empty() || !rank.model.has_experts(on.layer)) return;
   const Tag tag = tag_of(on, MessageKind::dispatch);
   for (size_t i = 0; i < rank.expert_ranks.size(); ++i) {
     if (pass.rows.replicated && rank.expert_ranks[i] != rank.endpoint.self()) continue;
@@ -103,6 +105,14 @@ Activation activation_of(const ModelConfig& model) {
   TANDEM_CHECK(false, "activation {}", static_cast<int>(model.activation));
 }
 
+Router router_of(const ModelConfig& model) {
+  return {.sigmoid = model.router_score == RouterScore::sigmoid,
+          .normalize = model.normalize_top_k,
+          .scale = static_cast<float>(model.routing_scale),
+          .groups = model.expert_groups,
+          .chosen_groups = model.chosen_groups};
+}
+
 Task<Tensor> mixture_block(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   const AttentionParameters& w = rank.weights.layer(on.layer).attention;
   a.expert_rows =
@@ -116,7 +126,7 @@ Task<Tensor> mixture_block(Rank& rank, Pass& pass, Track& on, LayerActivations& 
   const Tag tag = tag_of(on, MessageKind::combine);
   a.outputs.resize(rank.expert_ranks.size());
   Tensor shared;
-  if (rank.model.shared_expert_hidden > 0) shared = shared_expert(rank, on, w, a);
+  if (rank.model.shared_hidden_of(on.layer) > 0) shared = shared_expert(rank, on, w, a);
   for (size_t i = 0; i < rank.expert_ranks.size(); ++i) {
     if (a.dispatch.destinations[i].pairs.empty()) continue;
     Message message = co_await rank.endpoint.receive(rank.expert_ranks[i], tag);

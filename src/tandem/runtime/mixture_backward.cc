@@ -67,7 +67,7 @@ void router_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, con
                        .balance = balance,
                        .row_group = a.row_group,
                        .z_scale = z_scale,
-                       .normalize = rank.model.normalize_top_k});
+                       .router = router_of(rank.model)});
   const Interval mine = pass.rows.mine.shifted(-pass.rows.owned.begin);
   const auto logits_backward = [&](const Tensor& d, const Tensor& weight, const Tensor& dweight) {
     const Tensor dy = as_type(on, d, rank.dtype());
@@ -77,7 +77,7 @@ void router_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, con
           .dy = dy.slice_rows(mine), .x = a.expert_rows.slice_rows(mine), .dweight = dweight});
   };
   logits_backward(dlogits, w.router, g.router);
-  if (rank.model.gates_shared_expert()) {
+  if (rank.model.gates_shared_expert(on.layer)) {
     const Interval gate{rank.model.top_k, a.weights.cols};
     const Tensor dgate = on.allocate(dlogits.rows, 1, DType::f32);
     on.run(SigmoidBackward{
@@ -121,7 +121,8 @@ Task<> mixture_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, 
     message.parts[0] = gradients[i];
     rank.endpoint.send(rank.expert_ranks[i], out_tag, std::move(message));
   }
-  if (pass.rows.replicated) dweights = co_await to_owners(rank, pass, on, dweights, 6);
+  if (pass.rows.replicated && dweights.cols > 0)
+    dweights = co_await to_owners(rank, pass, on, dweights, 6);
   for (size_t i = 0; i < rank.expert_ranks.size(); ++i) {
     if (a.dispatch.destinations[i].pairs.empty()) continue;
     Message message = co_await rank.endpoint.receive(rank.expert_ranks[i], in_tag);
@@ -130,7 +131,7 @@ Task<> mixture_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, 
 
   Turnstile& gate = rank.mixture_gates[on.layer - rank.stage().layers.begin];
   co_await gate.wait(pass.turn);
-  if (rank.model.shared_expert_hidden > 0 && !dx.empty()) {
+  if (rank.model.shared_hidden_of(on.layer) > 0 && !dx.empty()) {
     Tensor dshared = on.allocate(dx.rows, dx.cols, rank.dtype());
     shared_expert_backward(rank, on, w, g, a, gradients.back(), dshared);
     gradients.back() = dshared;
@@ -138,7 +139,7 @@ Task<> mixture_backward(Rank& rank, Pass& pass, Track& on, LayerActivations& a, 
   Tensor drows = sum_rows(on, a, gradients);
   if (pass.rows.replicated) drows = co_await to_owners(rank, pass, on, drows, 8);
   if (!dx.empty()) {
-    router_backward(rank, pass, on, a, dweights, drows);
+    if (w.router) router_backward(rank, pass, on, a, dweights, drows);
     on.run(NormBackward{.kind = norm_kind(rank.model),
                         .x = a.x_middle,
                         .weight = w.expert_norm,

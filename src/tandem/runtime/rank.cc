@@ -58,8 +58,10 @@ void Rank::find_groups() {
       team->order = members_by_node(team->ranks, settings.nodes);
     const Interval heads = grid.head_range(place.group);
     const int64_t share = model.heads / model.kv_heads;
-    for (int64_t head = heads.begin; head < heads.end; ++head)
+    for (int64_t head = heads.begin; head < heads.end; ++head) {
+      query_head.push_back(static_cast<int32_t>(head - heads.begin));
       kv_head.push_back(static_cast<int32_t>(head / share - heads.begin / share));
+    }
     const int64_t kv_heads = kv_heads_of(model, heads).size();
     cache_width = model.cache_width(kv_heads);
     key_columns = {0, kv_heads * model.key_dim()};

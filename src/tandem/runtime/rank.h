@@ -113,7 +113,8 @@ class Rank {
   std::vector<std::pair<Region, Tensor>> gradient_regions;
   Tensor rotation;  // f32 [positions, rotated columns of a head]
   std::unique_ptr<KvCache> cache;
-  std::vector<int32_t> kv_head;  // for each of this rank's heads, among this rank's K/V heads
+  std::vector<int32_t> query_head;  // 0, 1, 2, ...: this rank's heads
+  std::vector<int32_t> kv_head;     // for each of this rank's heads, among this rank's K/V heads
   // What attention reads of a token, and which columns of it are keys and which values: those of a
   // latent row are both.
   int64_t cache_width = 0;

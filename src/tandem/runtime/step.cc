@@ -65,8 +65,8 @@ Task<> count_batch(Rank& rank) {
       if (!a.experts) continue;
       const auto experts = rank.device.integers(a.experts);
       for (int64_t row = pass.rows.mine.begin; row < pass.rows.mine.end; ++row)
-        for (int64_t slot = 0; slot < rank.model.top_k; ++slot) {
-          const int64_t i = (row - pass.rows.owned.begin) * rank.model.top_k + slot;
+        for (int64_t slot = 0; slot < a.experts.cols; ++slot) {
+          const int64_t i = (row - pass.rows.owned.begin) * a.experts.cols + slot;
           if (pass.batch.weights[row] > 0) counts[layer * rank.model.experts + experts[i]] += 1;
         }
     }

@@ -95,6 +95,7 @@ void projection_norm_backward(const Track& on, const Tensor& x, const Tensor& we
                               const Tensor& dweight);
 Tensor as_type(const Track& on, const Tensor& x, DType dtype);  // itself where it has it already
 Activation activation_of(const ModelConfig& model);
+Router router_of(const ModelConfig& model);
 NormKind norm_kind(const ModelConfig& model);
 std::span<const uint64_t> keys_of(const MicroBatch& batch, const Interval& rows);
 

@@ -31,28 +31,49 @@ float half_to_float(uint16_t half) {
   return half & 0x8000 ? -magnitude : magnitude;
 }
 
-// Copies rows of a stored tensor of any alignment into `to`.
-void copy_stored(const StoredTensor& stored, const Interval& rows, const Tensor& to,
-                 Device& device) {
+// Numbers of a row of a stored tensor of any alignment, from a column on.
+void read_stored(const StoredTensor& stored, const StoredTensor* factors, int64_t row, int64_t col,
+                 std::span<float> values) {
+  const int64_t cols = stored.shape.back();
+  const std::byte* from = stored.data + (row * cols + col) * size_of(stored.dtype);
+  const auto bits_at = [&](size_t i) {
+    uint16_t bits;
+    std::memcpy(&bits, from + 2 * i, 2);
+    return bits;
+  };
+  switch (stored.dtype) {
+    case StoredType::f32:
+      std::memcpy(values.data(), from, values.size_bytes());
+      break;
+    case StoredType::bf16:
+      for (size_t i = 0; i < values.size(); ++i)
+        values[i] = std::bit_cast<float>(uint32_t{bits_at(i)} << 16);
+      break;
+    case StoredType::f16:
+      for (size_t i = 0; i < values.size(); ++i) values[i] = half_to_float(bits_at(i));
+      break;
+    default:  // fp8: what ModelFiles lets through besides
+      for (size_t i = 0; i < values.size(); ++i) {
+        const int64_t block = row / scale_block * blocks_to_scale(cols) +
+                              (col + static_cast<int64_t>(i)) / scale_block;
+        float factor;
+        std::memcpy(&factor, factors->data + 4 * block, 4);
+        values[i] = factor * fp8_to_float(static_cast<uint8_t>(from[i]));
+      }
+  }
+}
+
+// Copies rows of a stored tensor into `to`.
+void copy_stored(const StoredTensor& stored, const StoredTensor* factors, const Interval& rows,
+                 const Tensor& to, Device& device) {
   constexpr int64_t chunk = 1 << 16;
-  const int64_t element_bytes = size_of(stored.dtype);
   const Tensor staging = device.allocate(1, chunk, DType::f32);
   for (int64_t r = 0; r < rows.size(); ++r)
     for (int64_t c = 0; c < to.cols; c += chunk) {
       const int64_t count = std::min(chunk, to.cols - c);
-      const std::byte* from = stored.data + ((rows.begin + r) * to.cols + c) * element_bytes;
-      Tensor piece = staging.slice_cols({0, count});
-      float* values = piece.row<float>(0);
-      for (int64_t i = 0; i < count; ++i) {
-        if (stored.dtype == StoredType::f32) {
-          std::memcpy(values + i, from + 4 * i, 4);
-        } else {
-          uint16_t bits;
-          std::memcpy(&bits, from + 2 * i, 2);
-          values[i] = stored.dtype == StoredType::bf16 ? std::bit_cast<float>(uint32_t{bits} << 16)
-                                                       : half_to_float(bits);
-        }
-      }
+      const Tensor piece = staging.slice_cols({0, count});
+      read_stored(stored, factors, rows.begin + r, c,
+                  {piece.row<float>(0), static_cast<size_t>(count)});
       device.execute(
           CopyRows{.from = piece, .to = to.slice_rows({r, r + 1}).slice_cols({c, c + count})});
     }
@@ -122,6 +143,8 @@ DType stored_dtype(ParameterKind kind, DType dtype) {
       return dtype;
     case head:
       return dtype == DType::int8 ? dtype : compute_type(dtype);
+    case router_bias:  // its steps are finer than bf16 where it has grown
+      return DType::f32;
     default:
       return compute_type(dtype);
   }
@@ -158,12 +181,13 @@ ParameterStore ParameterStore::load(std::shared_ptr<const ModelFiles> files, DTy
       continue;
     }
     const StoredTensor& stored = store.files_->find(p);
+    const StoredTensor* factors = store.files_->factors_of(p.name);
     if (!trainable && usable_in_place(stored, wanted)) {
       tensor = view_of(stored.data, p.rows, p.cols, wanted);
       store.mapped_bytes_ += tensor.bytes();
     } else {
       tensor = filled(p, wanted, device, [&](const Interval& rows, const Tensor& to) {
-        copy_stored(stored, rows, to, device);
+        copy_stored(stored, factors, rows, to, device);
       });
       store.files_->release_pages(stored);
       store.copied_bytes_ += tensor.bytes();

@@ -62,12 +62,16 @@ void write_text(const fs::path& path, const std::string& text) {
   sync_path(path, 0);
 }
 
+StoredType stored_type_of(const Parameter& p, DType dtype) {
+  return stored_dtype(p.id.kind, dtype) == DType::f32 ? StoredType::f32 : StoredType::bf16;
+}
+
 void write_model(Engine& engine, const fs::path& path) {
   const ParameterStore& store = engine.store();
-  const StoredType type = store.dtype() == DType::f32 ? StoredType::f32 : StoredType::bf16;
   std::vector<TensorToStore> tensors;
   for (const Parameter& p : parameters(engine.model()))
-    if (!p.name.empty()) tensors.push_back({p.name, type, p.stored_shape()});
+    if (!p.name.empty())
+      tensors.push_back({p.name, stored_type_of(p, store.dtype()), p.stored_shape()});
   SafetensorsWriter writer(path, tensors, {{"format", "pt"}});
   const ById by_id = parameters_by_id(engine.model());
   engine.fetch(PieceState::weight, [&](const Region& region, const Tensor& t) {

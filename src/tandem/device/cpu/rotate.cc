@@ -4,6 +4,7 @@
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/parallel.h"
 #include "tandem/device/cpu/row_math.h"
+#include "tandem/device/cpu/scratch.h"
 #include "tandem/device/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -33,16 +34,36 @@ HWY_INLINE void rotate_row(T* x, const float* rotation, int64_t heads, int64_t s
   }
 }
 
-void rotate_rows(const Rotate& op, Interval rows) {
+// The same where pairs are neighbours: they are brought together as halves, turned, and put back.
+template <class T>
+HWY_INLINE void rotate_neighbours(T* x, const float* rotation, int64_t heads, int64_t step,
+                                  int64_t half, float turn, T* halves) {
+  x += step - 2 * half;
+  for (int64_t head = 0; head < heads; ++head, x += step) {
+    for (int64_t i = 0; i < half; ++i) halves[i] = x[2 * i], halves[half + i] = x[2 * i + 1];
+    rotate_row(halves, rotation, 1, 2 * half, half, turn);
+    for (int64_t i = 0; i < half; ++i) x[2 * i] = halves[i], x[2 * i + 1] = halves[half + i];
+  }
+}
+
+template <class T>
+HWY_INLINE void rotate_heads(const Rotate& op, int64_t row, const float* rotation, T* halves) {
   const int64_t heads = op.x.cols / op.head_dim, half = op.rotation.cols / 2;
+  const float turn = op.backward ? -1.0f : 1.0f;
+  T* x = op.x.row<T>(row);
+  if (op.interleaved)
+    rotate_neighbours(x, rotation, heads, op.head_dim, half, turn, halves);
+  else
+    rotate_row(x, rotation, heads, op.head_dim, half, turn);
+}
+
+void rotate_rows(const Rotate& op, Interval rows, float* scratch) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const float* rotation = op.rotation.row<float>(op.positions[static_cast<size_t>(row)]);
-    const float turn = op.backward ? -1.0f : 1.0f;
-    if (op.x.dtype == DType::bf16) {
-      rotate_row(op.x.row<bfloat16>(row), rotation, heads, op.head_dim, half, turn);
-    } else {
-      rotate_row(op.x.row<float>(row), rotation, heads, op.head_dim, half, turn);
-    }
+    if (op.x.dtype == DType::bf16)
+      rotate_heads(op, row, rotation, reinterpret_cast<bfloat16*>(scratch));
+    else
+      rotate_heads(op, row, rotation, scratch);
   }
 }
 
@@ -73,7 +94,8 @@ void run(const Rotate& op, int threads) {
   TANDEM_CHECK(op.rotation.cols % 2 == 0 && op.rotation.cols <= op.head_dim,
                "{} of {} columns rotated", op.rotation.cols, op.head_dim);
   parallel_ranges(useful_threads(threads, op.x.elements()), op.x.rows, [&](const Interval& rows) {
-    HWY_DYNAMIC_DISPATCH(rotate_rows)(op, rows);
+    static thread_local Scratch scratch;
+    HWY_DYNAMIC_DISPATCH(rotate_rows)(op, rows, scratch.get<float>(op.rotation.cols));
   });
 }
 

@@ -17,7 +17,10 @@ void run(const RouterLoss& op, int) {
     const float* p = op.probabilities.row<float>(r);
     if (op.balance) {
       const float* factor = op.balance.row<float>(group);
-      for (int64_t e = 0; e < op.probabilities.cols; ++e) balance += double{factor[e]} * p[e];
+      double product = 0, sum = 0;
+      for (int64_t e = 0; e < op.probabilities.cols; ++e)
+        product += double{factor[e]} * p[e], sum += p[e];
+      balance += product / sum;
     }
     const double logsumexp = *op.logsumexp.row<float>(r);
     squares += logsumexp * logsumexp;

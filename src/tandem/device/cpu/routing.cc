@@ -1,6 +1,8 @@
 // Routing and the weighted sum of the experts' outputs, forward and backward.
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "tandem/device/cpu/kernels.h"
 #include "tandem/device/cpu/parallel.h"
@@ -45,33 +47,72 @@ class Largest {
   int64_t found_ = 0;
 };
 
-// `buffer`: twice as many numbers as there are experts.
-void route_row(const Route& op, int64_t row, float* buffer) {
-  const int64_t count = op.logits.cols, k = op.experts.cols;
-  float* p = op.probabilities.empty() ? buffer : op.probabilities.row<float>(row);
+// Probabilities of all experts; their logsumexp, or 0 where each stands for itself.
+float probabilities_of(const Route& op, int64_t row, float* p) {
+  const int64_t count = op.logits.cols;
   const Numbers logits = numbers(op.logits, row);
+  if (op.router.sigmoid) {
+    const float* x = op.logits.row<float>(row);
+    for (int64_t e = 0; e < count; ++e) p[e] = 1 / (1 + std::exp(-x[e]));
+    return 0;
+  }
   const float most = largest(logits, count);
   const float sum = sum_of_exp(logits, most, count);
   shifted_exp(1 / sum, logits, most, numbers(p), count);
-  if (!op.logsumexp.empty()) op.logsumexp.row<float>(row)[0] = most + std::log(sum);
+  return most + std::log(sum);
+}
+
+// Leaves only the best groups: the scores of all others become the least there is. `buffer`: three
+// numbers for each group.
+void keep_best_groups(const Router& router, bool pairs, float* scores, int64_t count,
+                      float* buffer) {
+  constexpr float least = -std::numeric_limits<float>::infinity();
+  const int64_t size = count / router.groups;
+  float *worth = buffer, *best = buffer + router.groups;
+  auto* chosen = reinterpret_cast<int32_t*>(buffer + 2 * router.groups);
+  for (int64_t g = 0; g < router.groups; ++g) {
+    float first = least, second = least;
+    for (int64_t e = g * size; e < (g + 1) * size; ++e) {
+      second = std::max(second, std::min(first, scores[e]));
+      first = std::max(first, scores[e]);
+    }
+    worth[g] = pairs && size > 1 ? first + second : first;
+  }
+  Largest(chosen, best, router.chosen_groups).scan(worth, router.groups);
+  for (int64_t g = 0; g < router.groups; ++g)
+    if (std::find(chosen, chosen + router.chosen_groups, g) == chosen + router.chosen_groups)
+      std::fill_n(scores + g * size, size, least);
+}
+
+// `buffer`: five times as many numbers as there are experts.
+void route_row(const Route& op, int64_t row, float* buffer) {
+  const int64_t count = op.logits.cols, k = op.experts.cols;
+  float* p = op.probabilities.empty() ? buffer : op.probabilities.row<float>(row);
+  const float logsumexp = probabilities_of(op, row, p);
+  if (!op.logsumexp.empty()) op.logsumexp.row<float>(row)[0] = logsumexp;
 
   float* weights = op.weights.row<float>(row);
   int32_t* experts = op.experts.row<int32_t>(row);
-  const float* scores = p;
-  if (!op.bias.empty()) {
-    float* biased = buffer + count;
-    std::copy_n(p, count, biased);
-    add(numbers(op.bias, 0), biased, count);
-    scores = biased;
-  }
+  float* scores = buffer + count;
+  std::copy_n(p, count, scores);
+  if (!op.bias.empty()) add(numbers(op.bias, 0), scores, count);
+  if (op.router.groups > op.router.chosen_groups)
+    keep_best_groups(op.router, !op.bias.empty(), scores, count, scores + count);
   Largest(experts, weights, k).scan(scores, count);
   float total = 0;
   for (int64_t j = 0; j < k; ++j) {
     weights[j] = p[experts[j]];
     total += weights[j];
   }
-  if (!op.normalize) return;
-  for (int64_t j = 0; j < k; ++j) weights[j] /= total;
+  if (!op.router.normalize) total = 1;
+  for (int64_t j = 0; j < k; ++j) weights[j] = weights[j] / total * op.router.scale;
+}
+
+// From the gradient of p / sum(p) to that of p, in place.
+void through_sum(const float* p, float* d, int64_t count) {
+  const float sum = std::accumulate(p, p + count, 0.0f);
+  const float mean = dot(numbers(d), p, count) / sum;
+  for (int64_t e = 0; e < count; ++e) d[e] = (d[e] - mean) / sum;
 }
 
 void route_backward_row(const RouteBackward& op, int64_t row, float* dp) {
@@ -79,21 +120,27 @@ void route_backward_row(const RouteBackward& op, int64_t row, float* dp) {
   const float *p = op.probabilities.row<float>(row), *dweights = op.dweights.row<float>(row);
   const int32_t* experts = op.experts.row<int32_t>(row);
   const int32_t group = op.row_group[static_cast<size_t>(row)];
+  const Router& router = op.router;
   if (op.balance.empty() || group < 0) {
     std::fill(dp, dp + count, 0.0f);
   } else {
     convert(numbers(op.balance, group), numbers(dp), count);
+    if (router.sigmoid) through_sum(p, dp, count);
   }
   float total = 1, mean = 0;  // of the chosen probabilities; of dweights, weighted by w
-  if (op.normalize) {
+  if (router.normalize) {
     total = 0;
     for (int64_t j = 0; j < k; ++j) total += p[experts[j]];
     for (int64_t j = 0; j < k; ++j) mean += dweights[j] * (p[experts[j]] / total);
   }
-  for (int64_t j = 0; j < k; ++j) dp[experts[j]] += (dweights[j] - mean) / total;
+  for (int64_t j = 0; j < k; ++j) dp[experts[j]] += router.scale * (dweights[j] - mean) / total;
+  float* dlogits = op.dlogits.row<float>(row);
+  if (router.sigmoid) {
+    for (int64_t e = 0; e < count; ++e) dlogits[e] = dp[e] * p[e] * (1 - p[e]);
+    return;
+  }
   float shift = dot(numbers(dp), p, count);
   if (group >= 0) shift -= 2 * op.z_scale * op.logsumexp.row<float>(row)[0];
-  float* dlogits = op.dlogits.row<float>(row);
   multiply(numbers(dp), p, numbers(dlogits), count);
   add_scaled(-shift, numbers(p), dlogits, count);
 }
@@ -149,7 +196,7 @@ void run(const Route& op, int threads) {
   parallel_ranges(useful_threads(threads, op.logits.elements()), op.logits.rows,
                   [&](const Interval& rows) {
                     static thread_local Scratch scratch;
-                    float* const buffer = scratch.get<float>(2 * op.logits.cols);
+                    float* const buffer = scratch.get<float>(5 * op.logits.cols);
                     for (int64_t row = rows.begin; row < rows.end; ++row)
                       route_row(op, row, buffer);
                   });

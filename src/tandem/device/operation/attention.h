@@ -73,13 +73,14 @@ struct RotationTable {
 };
 
 // Rotates the last d columns of every head of x in place, in pairs (i, i + d/2) (the "rotate half"
-// form of Llama, Mixtral). rotation: [positions, d], as RotationTable makes it.
-// backward = true turns the other way.
+// form of Llama, Mixtral), or of neighbours (2 i, 2 i + 1) (DeepSeek). rotation: [positions, d], as
+// RotationTable makes it. backward = true turns the other way.
 struct Rotate {
   static constexpr const char* name = "rotate";
   Tensor x, rotation;
   std::span<const int32_t> positions;  // one a row
   int64_t head_dim = 0;                // >= d
+  bool interleaved = false;            // pairs of neighbours
   bool backward = false;
   Cost cost() const;
 };

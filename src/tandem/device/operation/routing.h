@@ -9,14 +9,25 @@
 
 namespace tandem {
 
-// probabilities[M,E] = softmax(logits[M,E]); experts[M,k] (i32), largest probability + bias[1,E]
-// first, the lower number first among equals; weights[M,k] = their probabilities, divided by their
-// sum if normalize; logsumexp[M,1]. All f32 but experts. probabilities and logsumexp may be empty
-// (inference), and so may bias.
+// How logits become what experts are chosen and weighted by.
+struct Router {
+  bool sigmoid = false;  // of each logit, rather than the softmax over all
+  bool normalize = false;
+  float scale = 1;
+  // The experts are this many groups of neighbours. Only the best few groups are chosen from: a
+  // group is as good as its best expert, or with a bias as its best two together (DeepSeek-V2,
+  // section 2.2.2; V3, section 2.1.2).
+  int64_t groups = 1, chosen_groups = 1;
+};
+
+// probabilities[M,E] = softmax (or sigmoid) of logits[M,E]; experts[M,k] (i32), largest probability
+// + bias[1,E] first, the lower number first among equals; weights[M,k] = their probabilities,
+// divided by their sum if normalize, times scale; logsumexp[M,1] (0 with sigmoid). All f32 but
+// experts. probabilities and logsumexp may be empty (inference), and so may bias.
 struct Route {
   static constexpr const char* name = "route";
   Tensor logits, bias, probabilities, logsumexp, experts, weights;
-  bool normalize = false;
+  Router router;
   // Which tokens these are, for a device that knows their experts beforehand.
   int64_t layer = 0;
   std::span<const uint64_t> keys;  // one a row
@@ -24,20 +35,21 @@ struct Route {
 };
 
 // dlogits[M,E] (f32) from dweights[M,k], plus the auxiliary losses: balance[groups,E] is the
-// gradient of the load-balance loss with respect to a row's probabilities, for the row's group;
-// z_scale * 2 * logsumexp * probabilities is added for the router z-loss.
+// gradient of the load-balance loss with respect to a row's probabilities (divided by their sum,
+// with sigmoid), for the row's group; z_scale * 2 * logsumexp * probabilities is added for the
+// router z-loss.
 struct RouteBackward {
   static constexpr const char* name = "route backward";
   Tensor probabilities, logsumexp, experts, dweights, dlogits;
   Tensor balance;                      // may be empty
   std::span<const int32_t> row_group;  // one a row; -1: the row has no auxiliary losses
   float z_scale = 0;
-  bool normalize = false;
+  Router router;
   Cost cost() const;
 };
 
-// out[0, 0] = sum over `rows` of balance[group] . probabilities, out[0, 1] = of logsumexp squared
-// (f32); rows of group -1 left out.
+// out[0, 0] = sum over `rows` of balance[group] . probabilities / their sum, out[0, 1] = of
+// logsumexp squared (f32); rows of group -1 left out.
 struct RouterLoss {
   static constexpr const char* name = "router loss";
   Tensor probabilities, logsumexp, balance, out;
