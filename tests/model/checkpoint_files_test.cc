@@ -116,9 +116,12 @@ TEST_F(ModelDirectory, NamesBothShapes) {
 }
 
 TEST_F(ModelDirectory, RefusesOtherTypes) {
+  write("model.safetensors", all, StoredType::f8_e5m2);
+  EXPECT_THAT(refusal([&] { ModelFiles(directory.path()).require_all(); }),
+              HasSubstr("is F8_E5M2; weights must be F32, F16, BF16 or F8_E4M3"));
   write("model.safetensors", all, StoredType::f8_e4m3);
   EXPECT_THAT(refusal([&] { ModelFiles(directory.path()).require_all(); }),
-              HasSubstr("is F8_E4M3; weights must be F32, F16 or BF16"));
+              HasSubstr("is F8_E4M3, so model.embed_tokens.weight_scale_inv must be F32 [1, 1]"));
 }
 
 TEST_F(ModelDirectory, ShardsStayInTheDirectory) {
