@@ -18,11 +18,14 @@ namespace tandem {
   X(LinearInputGradient)                                                                         \
   X(LinearWeightGradient) X(HeadLinear) X(HeadLinearWeightGradient)                              \
   X(Experts)                                                                                     \
-  X(ExpertsBackward) X(Attention) X(AttentionBackward) X(RotationTable) X(Rotate) X(Norm) X(NormBackward) X(HeadSquares) X(SplitNorm) X(SplitNormProduct) X(SplitNormBackward) X(Clip) X(ClipBackward)         \
-      X(Sigmoid) X(SigmoidBackward) X(CopyRows) X(AddRows) X(Sum) X(AddResidual) X(ResidualBackward) X(Quantise) X(Zero) X(FillNormal) \
-          X(Route) X(RouteBackward) X(RouterLoss) X(Combine) X(CombineBackward)                  \
-              X(VocabularyStatistics) X(JoinStatistics) X(VocabularyGradient) X(Sample) X(AdamW) \
-                  X(SquaredSum) X(EncodeGradient) X(DecodeGradient)
+  X(ExpertsBackward) X(Attention) X(AttentionBackward) X(RotationTable) X(Rotate)                \
+  X(Norm) X(NormBackward)                                                                        \
+  X(HeadSquares) X(SplitNorm) X(SplitNormProduct) X(SplitNormBackward) X(Clip) X(ClipBackward)   \
+  X(Sigmoid) X(SigmoidBackward) X(CopyRows) X(AddRows) X(Sum) X(AddResidual) X(ResidualBackward) \
+  X(Quantise) X(Zero) X(FillNormal)                                                              \
+  X(Route) X(RouteBackward) X(RouterLoss) X(Combine) X(CombineBackward)                          \
+  X(VocabularyStatistics) X(JoinStatistics) X(VocabularyGradient) X(Sample) X(AdamW)             \
+  X(SquaredSum) X(EncodeGradient) X(DecodeGradient)
 // clang-format on
 
 class Device {
