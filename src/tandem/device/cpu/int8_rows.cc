@@ -52,7 +52,9 @@ TANDEM_AVX512 Block quantise_whole(const bfloat16* from, int8_t* to) {
   const __m512 inverse = _mm512_set1_ps(inverse_of(largest));
   __m512i total = _mm512_setzero_si512();
   for (int64_t i = 0; i < vectors; ++i) {
-    const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[i], inverse));
+    // What is no number becomes the least whole one, and here the least of int8.
+    const __m512i rounded = _mm512_max_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(numbers[i], inverse)),
+                                             _mm512_set1_epi32(-largest_int8));
     total = _mm512_add_epi32(total, rounded);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16 * i), _mm512_cvtepi32_epi8(rounded));
   }
