@@ -52,9 +52,10 @@ MODELS = {
                                                rope_scaling=YARN)),
     "olmoe": (tf.OlmoeConfig, dict(GROUPED, intermediate_size=24, num_experts=6,
                                    num_experts_per_tok=3)),
+    # All experts serve every token: with a choice, rounding decided between two at one position.
     "olmoe-clipped": (tf.OlmoeConfig, dict(num_attention_heads=4, num_key_value_heads=4,
                                            intermediate_size=20, num_experts=5,
-                                           num_experts_per_tok=2, norm_topk_prob=True,
+                                           num_experts_per_tok=5, norm_topk_prob=True,
                                            clip_qkv=0.7)),
     "deepseek-v2": (tf.DeepseekV2Config,
                     dict(LATENT, q_lora_rank=24, n_routed_experts=8, num_experts_per_tok=3,
