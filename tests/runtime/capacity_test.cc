@@ -94,12 +94,13 @@ class Served {
  private:
   void serve(Rank& rank, const Interval& positions) {
     rank.command = {};
+    const std::vector<int32_t> ones(positions.size(), 1);  // tokens, which a command has views of
     for (size_t s = 0; s < routing_.size(); ++s) {
       const Interval here = overlap(positions, {0, static_cast<int64_t>(routing_[s].size()) / 2});
       if (here.empty()) continue;
       rank.command.sequences.push_back({.slot = static_cast<int32_t>(s),
                                         .first_position = static_cast<int32_t>(here.begin),
-                                        .tokens = std::vector<int32_t>(here.size(), 1)});
+                                        .tokens = std::span(ones).first(here.size())});
     }
     Pass pass;
     pass.batch.build(rank.command, plan_, 0, 0, 0);
