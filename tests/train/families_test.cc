@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 
+#include "model/parity_models.h"
 #include "model/temporary_directory.h"
 #include "tandem/device/cpu/cpu_device.h"
 #include "tandem/plan/shorthand.h"
@@ -15,16 +16,6 @@ namespace tandem {
 namespace {
 
 namespace fs = std::filesystem;
-
-const fs::path parity = fs::path(TANDEM_SOURCE_DIR) / "tests/parity";
-
-std::vector<std::string> model_names() {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(parity))
-    if (entry.is_directory()) names.push_back(entry.path().filename());
-  std::ranges::sort(names);
-  return names;
-}
 
 std::vector<float> logits_of(Engine& engine) {
   engine.plan_memory(1, 16);
@@ -61,16 +52,13 @@ class Families : public ::testing::TestWithParam<std::string> {
   std::unique_ptr<Device> device = make_cpu_device(1);
   TemporaryDirectory run;
 };
-INSTANTIATE_TEST_SUITE_P(Models, Families, ::testing::ValuesIn(model_names()), [](const auto& m) {
-  std::string name = m.param;
-  std::ranges::replace(name, '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Models, Families, ::testing::ValuesIn(parity_model_names()),
+                         parity_test_name);
 
 TEST_P(Families, AreTheSameAfterTheyWereTrainedAndSaved) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     SCOPED_TRACE(dtype_name(dtype));
-    const fs::path from = parity / GetParam();
+    const fs::path from = parity_models / GetParam();
     ParameterStore store =
         ParameterStore::load(std::make_shared<ModelFiles>(from), dtype, true, *device);
     const ModelConfig& model = store.config();

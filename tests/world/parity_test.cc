@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "model/parity_models.h"
 #include "tandem/device/cpu/cpu_device.h"
 #include "tandem/plan/shorthand.h"
 #include "tandem/world/generate.h"
@@ -14,21 +15,9 @@
 namespace tandem::test {
 namespace {
 
-namespace fs = std::filesystem;
-
-const fs::path parity = fs::path(TANDEM_SOURCE_DIR) / "tests/parity";
-
-std::vector<std::string> model_names() {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(parity))
-    if (entry.is_directory()) names.push_back(entry.path().filename());
-  std::ranges::sort(names);
-  return names;
-}
-
 struct Expected {
   explicit Expected(const std::string& model) {
-    const auto json = nlohmann::json::parse(std::ifstream(parity / model / "expected.json"));
+    const auto json = nlohmann::json::parse(std::ifstream(parity_models / model / "expected.json"));
     json.at("tokens").get_to(tokens);
     json.at("positions").get_to(positions);
     json.at("logits").get_to(logits);
@@ -60,8 +49,8 @@ double logit_error(Engine& engine, const Expected& expected) {
 class Parity : public ::testing::TestWithParam<std::string> {
  protected:
   ParameterStore load(DType dtype) const {
-    return ParameterStore::load(std::make_shared<ModelFiles>(parity / GetParam()), dtype, false,
-                                *device_);
+    return ParameterStore::load(std::make_shared<ModelFiles>(parity_models / GetParam()), dtype,
+                                false, *device_);
   }
   std::vector<std::string> plans(const ModelConfig& model) const {
     std::vector<std::string> plans{"single", "ma:attention=2,experts=1", "tp:ranks=2"};
@@ -72,11 +61,8 @@ class Parity : public ::testing::TestWithParam<std::string> {
  private:
   std::unique_ptr<Device> device_ = make_cpu_device(1);
 };
-INSTANTIATE_TEST_SUITE_P(Models, Parity, ::testing::ValuesIn(model_names()), [](const auto& model) {
-  std::string name = model.param;
-  std::ranges::replace(name, '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Models, Parity, ::testing::ValuesIn(parity_model_names()),
+                         parity_test_name);
 
 TEST_P(Parity, LogitsAndGreedyTokensInF32) {
   const Expected expected(GetParam());

@@ -192,6 +192,20 @@ Cost JoinStatistics::cost() const {
   return cost;
 }
 
+Cost HeadSquares::cost() const { return {2 * elements(x), bytes(x) + bytes(out)}; }
+Cost SplitNorm::cost() const {
+  return {2 * elements(x), bytes(x) + bytes(weight) + bytes(squares) + bytes(y) + bytes(scale)};
+}
+Cost SplitNormProduct::cost() const {
+  return {4 * elements(x), bytes(x) + bytes(weight) + bytes(scale) + bytes(dy)};
+}
+Cost SplitNormBackward::cost() const {
+  return {8 * elements(x), bytes(x) + bytes(weight) + bytes(scale) + bytes(dy) + bytes(products) +
+                               bytes(dx) + 2 * bytes(dweight)};
+}
+Cost Clip::cost() const { return {elements(x), 2 * bytes(x)}; }
+Cost ClipBackward::cost() const { return {elements(x), bytes(x) + 2 * bytes(dx)}; }
+
 Cost VocabularyGradient::cost() const {
   return {3 * elements(logits), bytes(logits) + bytes(loss) + bytes(dlogits)};
 }

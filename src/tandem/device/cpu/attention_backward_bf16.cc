@@ -13,7 +13,6 @@
 namespace tandem::cpu {
 namespace {
 
-constexpr float log2_e = 1.44269504f;
 constexpr int64_t unit_panel_bytes = kv_block_tokens * line_bytes;
 
 class Bf16Gradient {

@@ -9,7 +9,7 @@
 namespace tandem::cpu {
 namespace {
 
-constexpr float log2_e = 1.44269504f, minus_infinity = -std::numeric_limits<float>::infinity();
+constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 constexpr int64_t rows_together = 4;  // whose sums are in registers
 constexpr int64_t line_features = 32;
 

@@ -5,8 +5,6 @@
 namespace tandem::cpu {
 namespace {
 
-constexpr float log2_e = 1.44269504f;
-
 // A block of keys that few units read is read where it lies.
 constexpr int64_t units_in_place = 2;
 

@@ -10,6 +10,8 @@
 
 namespace tandem::cpu {
 
+inline constexpr float log2_e = 1.44269504f;
+
 inline constexpr int64_t row_lanes = block_columns;
 using RowLine = float[row_lanes];
 using BlockScores = RowLine[kv_block_tokens];  // a line for each position of a block

@@ -65,6 +65,12 @@ TANDEM_AVX512_INLINE void turn(const std::byte* from, int64_t step, __m512i (&ou
   turn(lines, out);
 }
 
+// Where 16 numbers lie that are `step` numbers apart, to gather and scatter them.
+TANDEM_AVX512_INLINE __m512i numbers_apart(int64_t step) {
+  return _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                            _mm512_set1_epi32(static_cast<int>(step)));
+}
+
 // 2^x for x < 120 to 4e-6, exactly 0 below -126, exactly 1 for 0, NaN for NaN.
 TANDEM_AVX512_INLINE __m512 exp2_lanes(__m512 x) {
   const __m512 rounder = _mm512_set1_ps(0x1.8p23f);

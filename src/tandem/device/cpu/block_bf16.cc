@@ -39,9 +39,7 @@ TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, flo
 template <int columns>
 TANDEM_AVX512_BF16 void multiply_few(const BlockProduct& p, int half) {
   __m512 sums[columns];
-  const __m512i to_row =
-      _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                         _mm512_set1_epi32(static_cast<int>(p.c_stride)));
+  const __m512i to_row = numbers_apart(p.c_stride);
   float* const c = p.c + half * 16 * p.c_stride;
   for (int s = 0; s < columns; ++s)
     sums[s] = p.accumulate ? _mm512_i32gather_ps(to_row, c + s, 4) : _mm512_setzero_ps();

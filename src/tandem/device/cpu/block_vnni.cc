@@ -63,9 +63,7 @@ TANDEM_VNNI void multiply_group(const BlockProduct& p, int first_row, float* c) 
 // since a dot product waits for the one before it in its sum.
 template <int columns, int halves>
 TANDEM_VNNI void multiply_few(const BlockProduct& p, int first) {
-  const __m512i to_row =
-      _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                         _mm512_set1_epi32(static_cast<int>(p.c_stride)));
+  const __m512i to_row = numbers_apart(p.c_stride);
   const auto c = [&](int h, int s) { return p.c + (first + h) * 16 * p.c_stride + s; };
   __m512 sums[halves][columns];
   for (int h = 0; h < halves; ++h)

@@ -113,7 +113,7 @@ struct Engine {
   bool quads = false;        // dwords are four int8, rows of activations bf16 that become int8
   bool widen = false;        // bf16 that is turned into f32 on the way to panels and strips
   bool tiles = false;        // threads hold a tile configuration
-  bool halves = false;       // few columns are multiplied by 16 rows of a panel at a time
+  bool halves = false;       // few columns are multiplied by 16 or 32 rows as memory has them
 
   int64_t number_bytes() const { return quads ? 1 : pairs ? 2 : 4; }
   int64_t dwords(int64_t depth) const { return (depth * number_bytes() + 3) / 4; }

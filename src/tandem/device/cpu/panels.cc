@@ -1,11 +1,10 @@
 #include "tandem/device/cpu/panels.h"
 
-#include "tandem/device/cpu/int8_rows.h"
-
 #include <algorithm>
 
-namespace tandem::cpu {
+#include "tandem/device/cpu/int8_rows.h"
 
+namespace tandem::cpu {
 namespace {
 
 ScaledView scales_of_rows(const Tensor& weight, int64_t first) {

@@ -6,29 +6,7 @@
 #include "tandem/device/cpu/row_math.h"
 #include "tandem/device/cpu/scratch.h"
 
-namespace tandem {
-
-namespace {
-double numbers_of(const Tensor& t) { return static_cast<double>(t.elements()); }
-double bytes_of(const Tensor& t) { return static_cast<double>(t.bytes()); }
-}  // namespace
-
-Cost HeadSquares::cost() const { return {2 * numbers_of(x), bytes_of(x) + bytes_of(out)}; }
-Cost SplitNorm::cost() const {
-  return {2 * numbers_of(x),
-          bytes_of(x) + bytes_of(weight) + bytes_of(squares) + bytes_of(y) + bytes_of(scale)};
-}
-Cost SplitNormProduct::cost() const {
-  return {4 * numbers_of(x), bytes_of(x) + bytes_of(weight) + bytes_of(scale) + bytes_of(dy)};
-}
-Cost SplitNormBackward::cost() const {
-  return {8 * numbers_of(x), bytes_of(x) + bytes_of(weight) + bytes_of(scale) + bytes_of(dy) +
-                                 bytes_of(products) + bytes_of(dx) + 2 * bytes_of(dweight)};
-}
-Cost Clip::cost() const { return {numbers_of(x), 2 * bytes_of(x)}; }
-Cost ClipBackward::cost() const { return {numbers_of(x), bytes_of(x) + 2 * bytes_of(dx)}; }
-
-namespace cpu {
+namespace tandem::cpu {
 namespace {
 
 // Of one row of all parts, in their order.
@@ -118,5 +96,4 @@ void run(const ClipBackward& op, int threads) {
   });
 }
 
-}  // namespace cpu
-}  // namespace tandem
+}  // namespace tandem::cpu
