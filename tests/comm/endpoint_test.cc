@@ -111,7 +111,7 @@ TEST(Endpoint, ATimeoutNamesRankLayerMicroBatchAndPeer) {
 TEST(Endpoint, ALostPeerIsAnErrorForWhoeverReceivesAndNotForTheSender) {
   LocalHub hub(2);
   EndpointSeat seat(hub, 0);
-  hub.lose(1);
+  hub.lose(1, 0);
   EXPECT_NO_THROW(seat.endpoint.send(1, layer_tag(0), {.parts = {seat.numbers(1)}}));
   std::vector<int32_t> received;
   EXPECT_THAT(world_error([&] { seat.run(receive_one(seat.endpoint, 1, layer_tag(0), received)); }),

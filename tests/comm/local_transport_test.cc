@@ -12,7 +12,7 @@ class LocalTransports final : public TransportWorld {
       transports_.push_back(hub_.connect(rank, spin_seconds));
   }
   Transport& transport(int rank) override { return *transports_[rank]; }
-  void lose(int rank) override { hub_.lose(rank); }
+  void lose(int rank) override { hub_.lose(rank, 0); }
 
  private:
   LocalHub hub_;

@@ -27,7 +27,7 @@ class UcxTransports final : public TransportWorld {
             if (connected)
               p.connections.fetch_add(1);
             else
-              p.hub->lose(process);
+              p.hub->lose(process, 1);
           });
       p.transport = p.hub->connect(rank);
       std::vector<bool> here(ranks);
@@ -35,9 +35,11 @@ class UcxTransports final : public TransportWorld {
       p.hub->begin_epoch(1, here);
       p.transport->renew();
     }
+    std::vector<std::string> addresses;
+    for (const Process& p : processes_) addresses.push_back(p.network->renew());
     for (Process& p : processes_)
       for (int peer = 0; peer < ranks; ++peer)
-        if (&p != &processes_[peer]) p.network->connect(peer, processes_[peer].network->address());
+        if (&p != &processes_[peer]) p.network->connect(peer, addresses[peer]);
     for (Process& p : processes_)
       while (p.connections < ranks - 1) std::this_thread::yield();
   }
@@ -48,7 +50,7 @@ class UcxTransports final : public TransportWorld {
   // Its process is gone, and the others are told; messages that had come are still there.
   void lose(int rank) override {
     for (Process& p : processes_)
-      if (&p != &processes_[rank]) p.hub->lose(rank);
+      if (&p != &processes_[rank]) p.hub->lose(rank, 1);
   }
 
  private:

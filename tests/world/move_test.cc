@@ -166,13 +166,12 @@ TEST(Move, OutlivesAProcess) {
     const std::string& next = any_plan(seed, 1);
     const Generation moving = generate(engine, prompts(), 8, 50, 0, [&](int step) {
       if (step != 4) return;
-      std::thread killer([&] {
+      const std::jthread killer([&] {
         const uint32_t wait_us = RandomSource(seed, RandomStream::data_order).bits(1, 0) % 20'000;
         std::this_thread::sleep_for(std::chrono::microseconds(wait_us));
         processes.kill(static_cast<int>(seed % 3));
       });
       engine.move_to(make_plan(next, model));
-      killer.join();
     });
     EXPECT_EQ(engine.plan(), make_plan(next, model));
     for (size_t s = 0; s < expected.tokens.size(); ++s) {

@@ -36,8 +36,8 @@ void OccupiedSeat::run(LocalHub& hub, const OnFailure& on_failure) {
         Task<> serving = seat_.rank->serve();
         seat_.rank->endpoint.run({&serving, 1});
       } while (seat_.succeed());
-      hub.lose(seat_.recorder.rank());  // whoever waits for it shall not wait in vain
-      if (on_failure) on_failure(seat_.rank->report);
+      const int64_t epoch = hub.withdraw(seat_.recorder.rank());
+      if (on_failure) on_failure(seat_.rank->report, epoch);
     } catch (const EpochOver&) {
     } catch (const PeerLost&) {  // the controller: who comes after it begins an epoch
     }

@@ -52,8 +52,8 @@ struct Seat {
   }
 };
 
-// Told the report of a rank that has failed, by the rank's thread.
-using OnFailure = std::function<void(const Report&)>;
+// Told the report of a rank that has failed, and in which epoch, by the rank's thread.
+using OnFailure = std::function<void(const Report&, int64_t epoch)>;
 
 // A seat with a thread of its own, which runs the rank until the hub is closed or, in a new epoch,
 // the rank sits elsewhere. A rank that finds another plan at the beginning of an epoch begins anew.

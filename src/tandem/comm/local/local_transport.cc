@@ -149,8 +149,9 @@ void LocalHub::deliver(const Envelope& envelope, Message message) {
   queue.wake.notify_one();
 }
 
-void LocalHub::lose(int rank) {
+void LocalHub::lose(int rank, int64_t epoch) {
   const std::lock_guard membership(membership_);
+  if (epoch != epoch_) return;
   lost_[rank] = true;
   queues_[rank]->lost = true;
   for (const auto& queue : queues_) {
@@ -159,6 +160,16 @@ void LocalHub::lose(int rank) {
     queue->ready.store(queue->inbox.has_completed(), std::memory_order_release);
   }
   wake_all();
+}
+
+int64_t LocalHub::withdraw(int rank) {
+  int64_t epoch = 0;
+  {
+    const std::lock_guard lock(queues_[rank]->mutex);
+    epoch = queues_[rank]->epoch;
+  }
+  lose(rank, epoch);
+  return epoch;
 }
 
 void LocalHub::begin_epoch(int64_t epoch, const std::vector<bool>& here) {

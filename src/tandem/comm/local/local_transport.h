@@ -28,8 +28,12 @@ class LocalHub {
   // The transport of one rank; the hub must outlive it. A rank that waits spins for
   // `spin_seconds` before it sleeps: worth it only where every rank has a core.
   std::unique_ptr<Transport> connect(int rank, double spin_seconds = 0);
-  // From now on, in this epoch, every operation with this rank completes with Status::peer_lost.
-  void lose(int rank);
+  // From now on every operation with this rank completes with Status::peer_lost, if that is the
+  // epoch.
+  void lose(int rank, int64_t epoch);
+  // A rank that sits here has failed: whoever waits for it shall not wait in vain. The epoch it is
+  // in.
+  int64_t withdraw(int rank);
 
   // here[rank]: whether the rank sits in this process.
   void begin_epoch(int64_t epoch, const std::vector<bool>& here);

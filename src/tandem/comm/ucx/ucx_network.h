@@ -26,15 +26,17 @@ class UcxNetwork {
   // A process is connected, or has been lost, its connection at least.
   using Changed = std::function<void(int process, bool connected)>;
 
-  // For process `self` among `processes`. WorldError where UCX cannot be set up.
+  // For process `self` among `processes`.
   UcxNetwork(int self, int processes, const Settings& settings, Deliver deliver, Changed changed);
   ~UcxNetwork();
 
-  // Where other processes reach this one, "host:port".
-  std::string address() const;
-
   // The rest may be called by any thread.
-  // Connects to a process, anew where it has been connected to; an empty address: lets go of it.
+  // Drops every connection and all that is on its way, and begins with nothing of UCX's state:
+  // where a connection has broken, UCX 1.13 counts wrongly who uses what, and may then stop looking
+  // at the memory shared with others (its issues 7964 and 9650). The new address of this process,
+  // "host:port". WorldError where UCX cannot be set up.
+  std::string renew();
+  // Once for each of the others after renew(): both of two processes connect.
   void connect(int process, std::string address);
   // Messages to one process keep their order if they are of one kind; attention's and the
   // controller's go ahead of others that wait (four large ones are under way at once).

@@ -3,7 +3,6 @@
 #include <ucs/debug/log_def.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -47,11 +46,6 @@ ucp_context_h make_context() {
   ucp_config_release(config);
   check(status, "starting");
   return context;
-}
-
-// Streams from one process to another are told apart, and ordered, by when they began.
-int64_t next_stream() {
-  return std::chrono::system_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
 // The lane of Peer::waiting: attention's messages go ahead of the experts'.
@@ -127,15 +121,11 @@ ucp_ep_params_t Worker::endpoint_params() {
 
 void Worker::connect(int process, std::string address) {
   Peer& peer = peers_[process];
-  // Who has a greater number may have connected before this process was told of it.
-  const bool met_before = process > self_ && peer.address.empty() && !address.empty();
-  if (peer.connected && (peer.address == address || met_before)) {
-    peer.address = std::move(address);
-    return changed_(process, true);
-  }
-  let_go(peer);
+  // Who has a greater number may have come, and gone, before this process was told of it.
+  if (peer.lost) return changed_(process, false);
   peer.address = std::move(address);
-  if (!peer.address.empty() && process < self_) open(process);
+  if (peer.connected) return changed_(process, true);
+  if (process < self_) open(process);
 }
 
 // What is sent to a process while its connection is being made goes out once that stands.
@@ -179,25 +169,13 @@ void Worker::on_flushed(void* request, ucs_status_t status, void* self) {
 void Worker::connected(int process) {
   Peer& peer = peers_[process];
   peer.connected = true;
-  peer.stream = next_stream();
-  peer.sent = 0;
   if (process < self_) start(peer, process, {});
   drain(peer, process);
   changed_(process, true);
 }
 
-void Worker::met(int process, int64_t stream, ucp_ep_h endpoint) {
-  Peer& peer = peers_[process];
-  peer.stream_in = stream;
-  peer.delivered = 0;
-  peer.early.clear();
-  if (process < self_ || peer.to == endpoint) return;  // has been met by connecting to it
-  if (peer.to) {  // of a process that had this number before, or a broken one
-    close(peer.to);
-    peer.address.clear();
-  }
-  peer.to = endpoint;
-  peer.in_flight = 0;
+void Worker::met(int process, ucp_ep_h endpoint) {
+  peers_[process].to = endpoint;
   std::erase(accepted_, endpoint);
   connected(process);
 }
@@ -215,8 +193,10 @@ void Worker::look_after_failures() {
 }
 
 void Worker::give_up(int process) {
-  let_go(peers_[process]);
-  peers_[process].address.clear();
+  Peer& peer = peers_[process];
+  let_go(peer);
+  peer.lost = true;
+  peer.address.clear();
   changed_(process, false);
 }
 
@@ -267,10 +247,9 @@ void Worker::start(Peer& peer, int process, const Waiting& next) {
   Header header = header_of(next.message);
   header.key = key_;
   header.process = self_;
-  header.stream = peer.stream;
   header.sequence = peer.sent++;
   header.envelope = next.envelope;
-  sending_.push_front({.owner = this, .process = process, .stream = peer.stream});
+  sending_.push_front({.owner = this, .process = process});
   Sending& sending = sending_.front();
   sending.self = sending_.begin();
   std::memcpy(sending.header.data(), &header, sizeof(header));
@@ -300,11 +279,10 @@ void Worker::on_sent(void* request, ucs_status_t, void* user_data) {
   auto& sending = *static_cast<Sending*>(user_data);
   Worker& me = *sending.owner;
   const int process = sending.process;
-  const int64_t stream = sending.stream;
   ucp_request_free(request);
   me.sending_.erase(sending.self);
   Peer& peer = me.peers_[process];
-  if (peer.stream != stream || !peer.connected) return;  // of a connection that is gone
+  if (!peer.connected) return;
   --peer.in_flight;
   me.drain(peer, process);
 }
@@ -349,8 +327,8 @@ void Worker::arrived(const Tensor& bytes, ucp_ep_h reply) {
   const Header header = header_in(bytes);
   if (header.key != key_ || header.process < 0 || header.process >= std::ssize(peers_)) return;
   Peer& peer = peers_[header.process];
-  if (header.stream < peer.stream_in) return;
-  if (header.stream > peer.stream_in) met(header.process, header.stream, reply);
+  if (peer.lost) return;
+  if (!peer.connected && header.process > self_) met(header.process, reply);
   peer.early.emplace(header.sequence, std::pair{header.envelope, unpacked(header, bytes)});
   for (auto next = peer.early.begin(); next != peer.early.end() && next->first == peer.delivered;
        ++peer.delivered) {

@@ -46,12 +46,11 @@ class Worker {
     std::string address;  // empty: nobody to talk to
     ucp_ep_h to = nullptr;
     bool connected = false;  // until then what is sent waits here: UCX 1.13 fails to keep it itself
+    bool lost = false;       // and will not come back
     int in_flight = 0;
     std::array<std::deque<Waiting>, 2> waiting;  // the first goes first
-    int64_t stream = 0;
     uint64_t sent = 0;
     // What comes from it.
-    int64_t stream_in = 0;
     uint64_t delivered = 0;
     std::map<uint64_t, std::pair<Envelope, Message>> early;  // whose predecessors are on their way
   };
@@ -59,7 +58,6 @@ class Worker {
   struct Sending {
     Worker* owner;
     int process;
-    int64_t stream;
     std::array<std::byte, header_bytes> header{};
     Tensor bytes;
     std::array<ucp_dt_iov_t, 2> pieces{};
@@ -84,7 +82,7 @@ class Worker {
   void look_after_failures();
   ucs_status_t fetch(const Tensor& room, void* data, ucp_ep_h reply);
   void arrived(const Tensor& bytes, ucp_ep_h reply);
-  void met(int process, int64_t stream, ucp_ep_h endpoint);
+  void met(int process, ucp_ep_h endpoint);
   void connected(int process);
 
   static void on_connection(ucp_conn_request_h request, void* self);

@@ -23,8 +23,7 @@ struct PartHeader {
 struct Header {
   uint64_t key = 0;       // of the run: what does not have it is a stranger's
   int32_t process = -1;   // that sends
-  int64_t stream = 0;     // its connection: a later one has a greater number
-  uint64_t sequence = 0;  // counts the messages of the stream
+  uint64_t sequence = 0;  // counts its messages to this one
   Envelope envelope;
   double sent_seconds = 0;
   PartHeader parts[2];

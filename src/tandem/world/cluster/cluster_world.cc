@@ -54,12 +54,13 @@ ClusterWorld::ClusterWorld(const Plan& plan, ParameterStore& store, const WorldS
                                      connected_epoch_ = epoch;
                                      changed_.notify_all();
                                    },
-                               .on_lost = [this] { fleet_.count_loss(); }})),
+                               .on_lost = [this](int64_t) { fleet_.count_loss(); }})),
       controller_(hub_->hub().connect(plan.ranks())) {
   // Whatever has happened, the controller's step is over: recover() finds out more.
   fleet_.on_trouble([this](int64_t epoch) {
-    if (epoch >= 0 && epoch != epoch_) return;
-    for (int rank = 0; rank < order_.plan.ranks(); ++rank) hub_->hub().lose(rank);
+    if (epoch >= 0 && epoch != epoch_) return false;
+    for (int rank = 0; rank < order_.plan.ranks(); ++rank) hub_->hub().lose(rank, epoch_);
+    return true;
   });
   const int64_t losses = fleet_.losses();
   for (int process = 0; process < fleet_.processes(); ++process)
@@ -96,7 +97,6 @@ void ClusterWorld::start(int process) {
 void ClusterWorld::make_ready(int process, const json& answer) {
   if (!answer.contains("ready")) return;
   parts_[process].ready = parts_[process].started;
-  parts_[process].address = answer.at("ready");
 }
 
 bool ClusterWorld::usable(int process) const {
@@ -133,20 +133,34 @@ bool ClusterWorld::try_epoch(const std::vector<int>& process_of, int64_t losses)
   process_of_ = process_of;
   Membership membership{.epoch = ++epoch_, .process_of = process_of};
   membership.process_of.push_back(fleet_.processes());  // the controller
-  for (int process = 0; process < fleet_.processes(); ++process)
-    membership.addresses.push_back(usable(process) ? parts_[process].address : "");
-  membership.addresses.push_back(hub_->address());
-  const json message{{"epoch", to_json(membership)}};
-  for (int process = 0; process < fleet_.processes(); ++process)
-    if (!membership.addresses[process].empty()) fleet_.send(process, message);
-  hub_->begin_epoch(membership);
-  controller_->renew();
   try {
+    membership.addresses = prepare(losses);
+    const json message{{"epoch", to_json(membership)}};
+    for (int process = 0; process < fleet_.processes(); ++process)
+      if (!membership.addresses[process].empty()) fleet_.send(process, message);
+    hub_->begin_epoch(membership);
+    controller_->renew();
     wait_connected(membership, losses);
   } catch (const PeerLost&) {
     return false;
   }
   return true;
+}
+
+// Where all are reached in the epoch that is tried. PeerLost.
+std::vector<std::string> ClusterWorld::prepare(int64_t losses) {
+  std::vector<std::string> addresses(parts_.size());
+  for (int process = 0; process < fleet_.processes(); ++process)
+    if (usable(process)) fleet_.send(process, {{"prepare", epoch_.load()}});
+  addresses.push_back(hub_->prepare(epoch_));
+  const double deadline = wall_seconds() + epoch_seconds;
+  for (int process = 0; process < fleet_.processes(); ++process)
+    while (usable(process) && addresses[process].empty()) {
+      const json answer = fleet_.receive(process, deadline, losses);
+      if (answer.value("prepared", int64_t{-1}) == epoch_)
+        addresses[process] = answer.at("address");
+    }
+  return addresses;
 }
 
 // Until all connections of the epoch stand. PeerLost.

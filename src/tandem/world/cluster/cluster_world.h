@@ -37,7 +37,6 @@ class ClusterWorld final : public World {
   // A process of the fleet, as far as it is in this world.
   struct Part {
     int64_t started = 0, ready = 0;  // incarnations
-    std::string address;
   };
 
   void start(int process);
@@ -47,6 +46,7 @@ class ClusterWorld final : public World {
   // moved. WorldError where nobody is left.
   std::vector<int> seat_ranks(std::vector<int> process_of);
   bool try_epoch(const std::vector<int>& process_of, int64_t losses);
+  std::vector<std::string> prepare(int64_t losses);
   void wait_connected(const Membership& membership, int64_t losses);
 
   Fleet& fleet_;

@@ -257,9 +257,9 @@ void Fleet::hear(int process, const std::string& text) {
   if (!message.is_object()) return;
   if (message.contains("trouble")) {
     if (message["trouble"].is_string()) trouble_ = message["trouble"].get<std::string>();
+    if (!on_trouble_ || !on_trouble_(message.value("epoch", int64_t{-1}))) return;
     ++losses_;
     changed_.notify_all();
-    if (on_trouble_) on_trouble_(message.value("epoch", int64_t{-1}));
   } else {
     members_[process].answers.push_back(std::move(message));
     changed_.notify_all();

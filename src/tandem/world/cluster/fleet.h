@@ -69,9 +69,9 @@ class Fleet {
   std::optional<nlohmann::json> receive_if_there(int process);
   // Lost ones are started again; they join when they are there.
   void start_again();
-  // Called by the fleet's thread when a process is lost (epoch -1) or tells of trouble in an epoch;
-  // none: empty. It must not call the fleet.
-  using OnTrouble = std::function<void(int64_t epoch)>;
+  // Called by the fleet's thread when a process is lost (epoch -1) or tells of trouble in an epoch:
+  // whether that still counts. None: empty. It must not call the fleet.
+  using OnTrouble = std::function<bool(int64_t epoch)>;
   void on_trouble(OnTrouble call);
   // An error that a process has told of since this was last asked, if it is not the loss of a peer.
   std::optional<std::string> trouble();

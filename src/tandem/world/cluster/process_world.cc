@@ -69,6 +69,14 @@ ProcessHub::ProcessHub(int self, int processes, int ranks, const std::string& ho
           },
           [this](int process, bool connected) { changed(process, connected); }) {}
 
+std::string ProcessHub::prepare(int64_t epoch) {
+  std::string address = network_.renew();
+  const std::lock_guard lock(mutex_);
+  epoch_ = epoch;
+  unconnected_.clear();
+  return address;
+}
+
 void ProcessHub::begin_epoch(const Membership& membership) {
   std::vector<bool> here;
   for (size_t rank = 0; rank < process_of_.size(); ++rank) {
@@ -79,30 +87,31 @@ void ProcessHub::begin_epoch(const Membership& membership) {
   bool alone = false;
   {
     const std::lock_guard lock(mutex_);
-    epoch_ = membership.epoch;
-    unconnected_.clear();
     for (int process = 0; process < std::ssize(addresses); ++process)
       if (process != self_ && !addresses[process].empty()) unconnected_.insert(process);
     alone = unconnected_.empty();
   }
   // Connected first: what is sent to nobody is dropped.
   for (int process = 0; process < std::ssize(addresses); ++process)
-    if (process != self_) network_.connect(process, addresses[process]);
+    if (process != self_ && !addresses[process].empty())
+      network_.connect(process, addresses[process]);
   hub_.begin_epoch(membership.epoch, here);
   if (alone) observer_.on_connected(membership.epoch);
 }
 
 void ProcessHub::changed(int process, bool connected) {
-  int64_t complete = -1;
+  int64_t epoch = 0;
+  bool complete = false;
   {
     const std::lock_guard lock(mutex_);
-    if (connected && unconnected_.erase(process) > 0 && unconnected_.empty()) complete = epoch_;
+    epoch = epoch_;
+    complete = connected && unconnected_.erase(process) > 0 && unconnected_.empty();
   }
-  if (complete >= 0) observer_.on_connected(complete);
+  if (complete) observer_.on_connected(epoch);
   if (connected) return;
   for (int rank = 0; rank < std::ssize(process_of_); ++rank)
-    if (process_of_[rank] == process) hub_.lose(rank);
-  observer_.on_lost();
+    if (process_of_[rank] == process) hub_.lose(rank, epoch);
+  observer_.on_lost(epoch);
 }
 
 namespace {

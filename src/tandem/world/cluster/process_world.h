@@ -45,16 +45,17 @@ Membership membership_from(const nlohmann::json& json);
 class ProcessHub {
  public:
   // `on_connected` is told, by the network's thread, when all connections of an epoch stand, and
-  // `on_lost` when one breaks.
+  // `on_lost` when one of them breaks.
   struct Observer {
-    std::function<void(int64_t epoch)> on_connected;
-    std::function<void()> on_lost;
+    std::function<void(int64_t epoch)> on_connected, on_lost;
   };
   ProcessHub(int self, int processes, int ranks, const std::string& host, uint64_t key,
              Observer observer);
 
   LocalHub& hub() { return hub_; }
-  std::string address() const { return network_.address(); }
+  // Ends what is under way between processes. Where this one is reached in the epoch that is to
+  // begin.
+  std::string prepare(int64_t epoch);
   void begin_epoch(const Membership& membership);
 
  private:
@@ -72,12 +73,12 @@ class ProcessHub {
 
 class ProcessWorld {
  public:
-  // InputError where the weights cannot be read, WorldError where UCX cannot be set up.
+  // InputError where the weights cannot be read.
   ProcessWorld(WorldOrder order, int self, const std::string& host, ProcessHub::Observer observer,
                OnFailure on_failure);
   ~ProcessWorld();
 
-  std::string address() const { return hub_.address(); }
+  std::string prepare(int64_t epoch) { return hub_.prepare(epoch); }
   void begin_epoch(const Membership& membership);
   void adopt(const Plan& plan) { plan_.set(plan); }
   // Of a rank that sits here; read only between commands.

@@ -76,7 +76,9 @@ class Member {
       if (message.contains("start")) start(message["start"]);
       if (message.contains("plan") && world_)
         world_->adopt(parse_plan(message["plan"], "the plan that was sent"));
-      if (message.contains("epoch")) begin_epoch(membership_from(message["epoch"]));
+      if (message.contains("prepare") && world_) prepare(message["prepare"]);
+      if (message.contains("epoch") && world_)
+        world_->begin_epoch(membership_from(message["epoch"]));
       if (message.contains("spans"))
         channel_.send(json{{"spans", to_json(world_->recorder(message["spans"]).spans())}}.dump());
       if (message.contains("stop")) {
@@ -98,28 +100,25 @@ class Member {
                                  [this](int64_t epoch) {
                                    channel_.send(json{{"connected", epoch}}.dump());
                                  },
-                             .on_lost = [this] { tell_trouble({}); }},
-        [this](const Report& report) {
-          tell_trouble(report.lost_peer ? std::string() : report.error);
+                             .on_lost = [this](int64_t epoch) { tell_trouble(epoch, {}); }},
+        [this](const Report& report, int64_t epoch) {
+          tell_trouble(epoch, report.lost_peer ? std::string() : report.error);
         });
-    channel_.send(json{{"ready", world_->address()}}.dump());
+    channel_.send(json{{"ready", true}}.dump());
   }
 
-  void begin_epoch(const Membership& membership) {
-    if (!world_) return;
-    epoch_ = membership.epoch;
-    world_->begin_epoch(membership);
+  void prepare(int64_t epoch) {
+    channel_.send(json{{"prepared", epoch}, {"address", world_->prepare(epoch)}}.dump());
   }
 
-  void tell_trouble(const std::string& error) {
-    json message{{"trouble", true}, {"epoch", epoch_.load()}};
+  void tell_trouble(int64_t epoch, const std::string& error) {
+    json message{{"trouble", true}, {"epoch", epoch}};
     if (!error.empty()) message["trouble"] = error;
     channel_.send(message.dump());
   }
 
   Channel& channel_;
   int process_;
-  std::atomic<int64_t> epoch_{0};
   std::unique_ptr<ProcessWorld> world_;
 };
 
