@@ -162,6 +162,29 @@ TEST(Endpoint, TheFirstFailureInOrderOfTasksIsThrown) {
   EXPECT_EQ(world_error([&] { seat.endpoint.run(tasks); }), "first");
 }
 
+// Makes micro-batch m - 1 ready, then waits for m + 1.
+Task<> between(Endpoint& endpoint, int16_t m, std::vector<int32_t>& order) {
+  const auto tag = [](int16_t number) {
+    return Tag{.kind = MessageKind::dispatch, .layer = number, .micro_batch = number};
+  };
+  order.push_back(m);
+  endpoint.send(0, tag(static_cast<int16_t>(m - 1)), {});
+  if (m < 2) (void)co_await endpoint.receive(0, tag(m));
+  order.push_back(m);
+}
+
+TEST(Endpoint, TheLowestMicroBatchGoesFirst) {
+  LocalHub hub(1);
+  EndpointSeat seat(hub, 0);
+  const std::vector<int16_t> micro_batches{2, 1, 0};
+  std::vector<int32_t> order;
+  std::vector<Task<>> tasks, all;
+  for (const int16_t m : micro_batches) tasks.push_back(between(seat.endpoint, m, order));
+  all.push_back(seat.endpoint.together(tasks, micro_batches));
+  seat.endpoint.run(all);
+  EXPECT_THAT(order, ElementsAre(0, 1, 0, 2, 2, 1));
+}
+
 Task<> through(Endpoint& endpoint, Turnstile& gate, int16_t turn, std::vector<int32_t>& order) {
   std::vector<int32_t> received;
   co_await receive_one(endpoint, 1, layer_tag(turn), received);

@@ -56,11 +56,14 @@ TEST(Extrapolate, TellsEqualLayers) {
 
 // With routing drawn anew in every layer three layers stand for sixteen, within some percent.
 TEST(Extrapolate, IsCloseForDrawnRouting) {
-  for (const char* text : {"ep:ranks=8", "ma:attention=8,experts=8,batch=8,micro_batches=3",
-                           "tp-pp:ranks=4,stages=2,micro_batches=2"}) {
+  const std::vector<std::pair<const char*, double>> cases{
+      {"ep:ranks=8", 0.02},
+      {"ma:attention=8,experts=8,batch=8,micro_batches=3", 0.02},
+      {"tp-pp:ranks=4,stages=2,micro_batches=2", 0.1}};  // the second stage's start is uneven
+  for (const auto& [text, bound] : cases) {
     SCOPED_TRACE(text);
     const auto [full, some] = depths(text, {});
-    EXPECT_NEAR(some.step_seconds / full.step_seconds, 1, 0.06);
+    EXPECT_NEAR(some.step_seconds / full.step_seconds, 1, bound);
     EXPECT_NEAR(static_cast<double>(some.fullest().all() - full.fullest().all()), 0,
                 0.03 * static_cast<double>(full.fullest().all()));
   }

@@ -145,6 +145,24 @@ TEST(Simulate, KeepsToWhatIsPossible) {
     }
 }
 
+// One stage works on a micro-batch while the other works on the next, also where all-reduces stop
+// each of them twice a layer: of n micro-batches n + 1 turns are left of 2 n.
+TEST(Simulate, StagesOverlap) {
+  const ModelConfig model = read_config(TANDEM_SOURCE_DIR "/configs/models/ma-4096/config.json");
+  const Cluster cluster = read_cluster(TANDEM_SOURCE_DIR "/configs/clusters/a100-16.yaml");
+  const Workload work{.kind = WorkKind::prefill, .sequences = 16, .context_tokens = 1024};
+  const auto seconds = [&](const std::string& plan) {
+    return simulate(model, make_plan(plan, model), cluster, work, {}).step_seconds;
+  };
+  for (const std::string plan : {"pp:stages=2", "tp-pp:ranks=4,stages=2"})
+    for (const int micro_batches : {2, 4}) {
+      const double share = seconds(plan + ",micro_batches=" + std::to_string(micro_batches)) /
+                           seconds(plan + ",micro_batches=1");
+      EXPECT_NEAR(share, (micro_batches + 1.0) / (2 * micro_batches), 0.1)
+          << plan << ", " << micro_batches;
+    }
+}
+
 TEST(Simulate, RefusesWhatDoesNotFit) {
   const Cluster cluster = small_cluster();
   const auto refusal = [&](const char* plan, Workload work, SimulationSettings settings) {

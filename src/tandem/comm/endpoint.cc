@@ -61,7 +61,7 @@ struct Endpoint::Join {
   // What is ready beside the failed one is about to be destroyed: it is not resumed any more.
   void fail(std::exception_ptr reason) {
     failure = std::move(reason);
-    endpoint.ready_.resize(endpoint.next_ready_);
+    endpoint.ready_.clear();
     wake();
   }
 };
@@ -76,53 +76,62 @@ Task<> Endpoint::watch(Task<>& task, Join& join) {
   if (--join.left == 0) join.wake();
 }
 
-Task<> Endpoint::together(std::span<Task<>> tasks) {
+Task<> Endpoint::together(std::span<Task<>> tasks, std::span<const int16_t> micro_batches) {
   Join join{*this, tasks.size()};
   std::pmr::vector<Task<>> watched(&memory_);
   watched.reserve(tasks.size());
   for (Task<>& task : tasks) watched.push_back(watch(task, join));
-  for (const Task<>& task : watched) resume_later(task.handle());
+  for (size_t i = 0; i < watched.size(); ++i)
+    resume_later(watched[i].handle(), micro_batches.empty() ? int16_t{-1} : micro_batches[i]);
   co_await join;
 }
 
 void Endpoint::run(std::span<Task<>> tasks) {
   ready_.clear();  // of a run that failed
-  next_ready_ = 0;
   Task<> all = together(tasks);
   resume_later(all.handle());
-  for (;;) {
-    proceed();
-    if (all.done()) return all.result();
-    const double since = now_seconds();
-    completed(*transport_.poll(std::numeric_limits<double>::max()), since);
+  constexpr double past = std::numeric_limits<double>::lowest();
+  while (!all.done()) {
+    if (ready_.empty()) {
+      const double since = now_seconds();
+      completed(*transport_.poll(std::numeric_limits<double>::max()), since);
+    }
+    while (Operation* operation = transport_.poll(past)) completed(*operation, now_seconds());
+    resume_one();
   }
+  all.result();
 }
 
-void Endpoint::proceed() {
-  while (next_ready_ < ready_.size()) ready_[next_ready_++].resume();
-  ready_.clear();
-  next_ready_ = 0;
+bool Endpoint::resume_one() {
+  if (ready_.empty()) return false;
+  const auto next = std::ranges::min_element(ready_, {}, &Ready::micro_batch);
+  const std::coroutine_handle<> handle = next->handle;
+  ready_.erase(next);
+  handle.resume();
+  return true;
 }
 
 void Endpoint::completed(Operation& operation, double since_seconds) {
   const Tag& tag = operation.tag;
-  recorder_.add({.name = "wait",
-                 .lane = Lane::wait,
-                 .kind = tag.kind,
-                 .backward = tag.backward,
-                 .layer = tag.layer,
-                 .micro_batch = tag.micro_batch,
-                 .peer = operation.peer,
-                 .start_seconds = since_seconds,
-                 .end_seconds = now_seconds()});
-  resume_later(operation.waiter);
+  const double now = now_seconds();
+  if (since_seconds < now)
+    recorder_.add({.name = "wait",
+                   .lane = Lane::wait,
+                   .kind = tag.kind,
+                   .backward = tag.backward,
+                   .layer = tag.layer,
+                   .micro_batch = tag.micro_batch,
+                   .peer = operation.peer,
+                   .start_seconds = since_seconds,
+                   .end_seconds = now});
+  resume_later(operation.waiter, tag.micro_batch);
 }
 
 void Turnstile::pass() {
   ++next_;
   const auto turn = std::ranges::find(waiting_, next_, &Waiting::turn);
   if (turn == waiting_.end()) return;
-  endpoint_->resume_later(turn->handle);
+  endpoint_->resume_later(turn->handle, turn->turn);
   waiting_.erase(turn);
 }
 

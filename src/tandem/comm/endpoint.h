@@ -80,13 +80,18 @@ class Endpoint {
 
   // co_await endpoint.together(tasks) runs the tasks side by side until all are done. Throws what
   // the first failed one threw; the others then stand still, and are to be destroyed by the caller.
-  Task<> together(std::span<Task<>> tasks);
+  // By task: its micro-batch, -1 where none is given.
+  Task<> together(std::span<Task<>> tasks, std::span<const int16_t> micro_batches = {});
   // The same from outside of any coroutine: the thread waits here.
   void run(std::span<Task<>> tasks);
 
-  void resume_later(std::coroutine_handle<> handle) { ready_.push_back(handle); }
-  // Resumes what is ready until everything waits for a message.
-  void proceed();
+  // Of what is ready the lowest micro-batch goes first, up to where it waits again: it is the one
+  // that others (a next stage, the other group) wait for. The rank looks for messages in between.
+  void resume_later(std::coroutine_handle<> handle, int16_t micro_batch = -1) {
+    ready_.push_back({micro_batch, handle});
+  }
+  // False: nothing was ready.
+  bool resume_one();
   // What poll() has reported, after waiting since a time: its coroutine becomes ready.
   void completed(Operation& operation, double since_seconds);
 
@@ -99,8 +104,11 @@ class Endpoint {
   Recorder& recorder_;
   double timeout_seconds_;
   std::pmr::unsynchronized_pool_resource memory_;
-  std::vector<std::coroutine_handle<>> ready_;
-  size_t next_ready_ = 0;
+  struct Ready {
+    int16_t micro_batch;
+    std::coroutine_handle<> handle;
+  };
+  std::vector<Ready> ready_;  // in the order in which they became so
 };
 
 // Lets the coroutines of a rank pass a point in the order of their micro-batches: sums over
@@ -113,7 +121,7 @@ class Turnstile {
       Turnstile& gate;
       int16_t turn;
       bool await_ready() const { return gate.next_ == turn; }
-      void await_suspend(std::coroutine_handle<> caller) {
+      void await_suspend(std::coroutine_handle<> caller) const {
         gate.waiting_.push_back({turn, caller});
       }
       void await_resume() const {}

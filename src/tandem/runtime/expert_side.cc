@@ -103,7 +103,8 @@ Task<> expert_layer(Rank& rank, Pass& pass, Track& on, ExpertActivations& a) {
     co_return co_await serve_sources(rank, on, a, {0, count});
   Array<Task<>> each(&rank.frames());
   for (int64_t s = 0; s < count; ++s) each.push_back(serve_sources(rank, on, a, {s, s + 1}));
-  co_await rank.endpoint.together(each);
+  const Array<int16_t> micro_batches(each.size(), on.micro_batch(), &rank.frames());
+  co_await rank.endpoint.together(each, micro_batches);
 }
 
 Task<> expert_layer_backward(Rank& rank, Pass& pass, Track& on, ExpertActivations& a) {

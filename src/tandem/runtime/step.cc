@@ -14,17 +14,17 @@ Task<> walk(Rank& rank, Walk attention, Walk expert) {
   Array<Track> tracks(&rank.frames());
   tracks.reserve(2 * count);
   Array<Task<>> tasks(&rank.frames());
+  Array<int16_t> micro_batches(&rank.frames());
+  const auto add = [&](Walk side, Lane lane, Pass& pass) {
+    Track& on = tracks.emplace_back(rank.device, rank.recorder, lane, pass.batch.index);
+    tasks.push_back(side(rank, pass, on));
+    micro_batches.push_back(pass.batch.index);
+  };
   for (Pass& pass : rank.passes) {
-    if (rank.role.attention) {
-      tracks.emplace_back(rank.device, rank.recorder, Lane::attention, pass.batch.index);
-      tasks.push_back(attention(rank, pass, tracks.back()));
-    }
-    if (rank.role.expert) {
-      tracks.emplace_back(rank.device, rank.recorder, Lane::expert, pass.batch.index);
-      tasks.push_back(expert(rank, pass, tracks.back()));
-    }
+    if (rank.role.attention) add(attention, Lane::attention, pass);
+    if (rank.role.expert) add(expert, Lane::expert, pass);
   }
-  co_await rank.endpoint.together(tasks);
+  co_await rank.endpoint.together(tasks, micro_batches);
 }
 
 void build_passes(Rank& rank, int group) {

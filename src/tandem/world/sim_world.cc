@@ -50,16 +50,11 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
   const int ranks = plan.ranks();
   device_ = make_sim_device(cluster.types[0], routing_, hub_.clock_seconds(ranks));
   controller_ = hub_.connect(ranks);
-  hub_.set_runner([this](int rank, Operation& operation, double since_seconds) {
-    Seat& seat = *seats_[rank];
-    seat.rank->endpoint.completed(operation, since_seconds);
-    seat.rank->endpoint.proceed();
-    if (!serving_[rank]->done()) return;
-    serving_[rank].reset();
-    if (seat.succeed()) return start(rank);
-    // Whoever waits for a rank that has given up shall not wait in vain.
-    hub_.lose_at(rank, hub_.clock_seconds(rank));
-  });
+  hub_.set_runner({.completed =
+                       [this](int rank, Operation& operation, double since_seconds) {
+                         seats_[rank]->rank->endpoint.completed(operation, since_seconds);
+                       },
+                   .resume = [this](int rank) { return resume(rank); }});
   if (settings.trainable) shards_ = shards(plan, store.config());
   const Rank::Settings rank_settings{.timeout_seconds = timeout_seconds(),
                                      .trainable = settings.trainable,
@@ -81,10 +76,23 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
   }
 }
 
+// Up to where the rank waits for its first command.
 void SimWorld::start(int rank) {
   Rank& starting = *seats_[rank]->rank;
   starting.endpoint.resume_later(serving_[rank].emplace(starting.serve()).handle());
-  starting.endpoint.proceed();
+  starting.endpoint.resume_one();
+}
+
+bool SimWorld::resume(int rank) {
+  Seat& seat = *seats_[rank];
+  if (!seat.rank->endpoint.resume_one()) return false;
+  if (!serving_[rank]->done()) return true;
+  serving_[rank].reset();
+  if (seat.succeed())
+    start(rank);
+  else  // whoever waits for a rank that has given up shall not wait in vain
+    hub_.lose_at(rank, hub_.clock_seconds(rank));
+  return true;
 }
 
 // Where its device fails the rank is lost instead.

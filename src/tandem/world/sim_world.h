@@ -40,6 +40,7 @@ class SimWorld final : public World {
 
  private:
   void start(int rank);
+  bool resume(int rank);
   Pace pace_of(int rank, const std::vector<Fault>& faults);
 
   const Cluster& cluster_;

@@ -65,7 +65,7 @@ class LocalTransport final : public Transport {
   }
 
   Operation* poll(double deadline_seconds) override {
-    spin();
+    if (deadline_seconds > 0) spin();
     std::unique_lock lock(own_.mutex);
     while (!own_.inbox.has_completed()) {
       const double until = own_.inbox.next_deadline_seconds(deadline_seconds);

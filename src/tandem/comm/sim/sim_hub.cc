@@ -18,7 +18,8 @@ class SimTransport final : public Transport {
   }
   bool receive(Operation& operation) override { return hub_.seat(rank_).inbox.receive(operation); }
   void cancel(Operation& operation) override { hub_.seat(rank_).inbox.cancel(operation); }
-  Operation* poll(double) override {
+  Operation* poll(double deadline_seconds) override {
+    if (deadline_seconds <= now_seconds()) return hub_.seat(rank_).inbox.next();
     TANDEM_CHECK(rank_ == hub_.controller(), "rank {} polls in virtual time", rank_);
     return hub_.poll();
   }
@@ -89,15 +90,18 @@ void SimHub::land(int index, double seconds) {
 // The events have caught up with a rank that has nothing else to do.
 void SimHub::look(int rank, double seconds) {
   Seat& own = seat(rank);
-  const double since = own.clock_seconds;
+  double since = own.clock_seconds;
   own.clock_seconds = std::max(own.clock_seconds, seconds);
   if (rank == controller()) return;  // poll() goes on
-  while (!own.lost && own.inbox.has_completed()) {
-    Operation& operation = *own.inbox.next();
-    own.idle = false;
-    const double before = own.clock_seconds;
-    run_(rank, operation, std::min(since, before));
-    if (own.clock_seconds > before) return at(own.clock_seconds, EventKind::look, rank);
+  own.idle = false;
+  while (!own.lost) {
+    const double now = own.clock_seconds;
+    while (Operation* operation = own.inbox.next()) {
+      runner_.completed(rank, *operation, since);
+      since = now;
+    }
+    if (!runner_.resume(rank)) break;
+    if (own.clock_seconds > now) return at(own.clock_seconds, EventKind::look, rank);
   }
   own.idle = true;
 }

@@ -29,8 +29,13 @@ class SimHub {
   // The hub must outlive it. Only the controller's may poll().
   std::unique_ptr<Transport> connect(int rank);
   double& clock_seconds(int rank) { return seats_[static_cast<size_t>(rank)].clock_seconds; }
-  // run(rank, operation, since): the rank has waited since then; go on until everything waits.
-  void set_runner(std::function<void(int, Operation&, double)> run) { run_ = std::move(run); }
+  struct Runner {
+    // The operation of a rank is completed, which has waited since then.
+    std::function<void(int rank, Operation& operation, double since_seconds)> completed;
+    // The rank goes on with one thing that is ready; false: nothing is.
+    std::function<bool(int rank)> resume;
+  };
+  void set_runner(Runner runner) { runner_ = std::move(runner); }
   // From `seconds` on the rank is gone: who waits for it learns so.
   void lose_at(int rank, double seconds);
 
@@ -83,7 +88,7 @@ class SimHub {
   std::vector<Flight> flights_;
   std::vector<int> free_flights_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> queue_;
-  std::function<void(int, Operation&, double)> run_;
+  Runner runner_;
   int64_t numbers_ = 0, events_ = 0;
 };
 

@@ -33,8 +33,8 @@ class UcxNetwork {
   // The rest may be called by any thread.
   // Drops every connection and all that is on its way, and begins with nothing of UCX's state:
   // where a connection has broken, UCX 1.13 counts wrongly who uses what, and may then stop looking
-  // at the memory shared with others (its issues 7964 and 9650). The new address of this process,
-  // "host:port". WorldError where UCX cannot be set up.
+  // at the memory shared with others (its issues 7964 and 9650). The new address of this process.
+  // WorldError where UCX cannot be set up.
   std::string renew();
   // Once for each of the others after renew(): both of two processes connect.
   void connect(int process, std::string address);

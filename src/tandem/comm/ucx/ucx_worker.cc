@@ -69,7 +69,8 @@ Worker::Worker(int self, int processes, const UcxNetwork::Settings& settings,
   params.thread_mode = UCS_THREAD_MODE_SINGLE;
   check(ucp_worker_create(context_, &params, &worker_), "making a worker");
   check(ucp_worker_get_efd(worker_, &events_), "its event descriptor");
-  listen(settings.host);
+  // A machine reaches itself whatever becomes of its links.
+  address_ = listen(settings.host) + " " + listen("127.0.0.1");
   ucp_am_handler_param_t handler{};
   handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
                        UCP_AM_HANDLER_PARAM_FIELD_ARG;
@@ -80,7 +81,7 @@ Worker::Worker(int self, int processes, const UcxNetwork::Settings& settings,
 }
 
 Worker::~Worker() {
-  ucp_listener_destroy(listener_);
+  for (const ucp_listener_h listener : listeners_) ucp_listener_destroy(listener);
   for (Peer& peer : peers_) let_go(peer);
   for (const ucp_ep_h from : std::exchange(accepted_, {})) close(from);
   const double until = wall_seconds() + 1;
@@ -89,17 +90,23 @@ Worker::~Worker() {
   ucp_cleanup(context_);
 }
 
-void Worker::listen(const std::string& host) {
+std::string Worker::listen(const std::string& host) {
   const SocketAddress any(host, 0);
   ucp_listener_params_t params{};
   params.field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
   params.sockaddr = {any.get(), any.size()};
   params.conn_handler = {on_connection, this};
-  check(ucp_listener_create(worker_, &params, &listener_), "listening");
+  check(ucp_listener_create(worker_, &params, &listeners_.emplace_back()), "listening");
   ucp_listener_attr_t attributes{};
   attributes.field_mask = UCP_LISTENER_ATTR_FIELD_SOCKADDR;
-  check(ucp_listener_query(listener_, &attributes), "asking for the port");
-  address_ = address_text(attributes.sockaddr);
+  check(ucp_listener_query(listeners_.back(), &attributes), "asking for the port");
+  return address_text(attributes.sockaddr);
+}
+
+std::string Worker::way_to(const std::string& address) const {
+  const auto outside = [](const std::string& both) { return both.substr(0, both.find(' ')); };
+  const auto host = [&](const std::string& both) { return split_address(outside(both)).first; };
+  return host(address) == host(address_) ? address.substr(address.find(' ') + 1) : outside(address);
 }
 
 void Worker::on_connection(ucp_conn_request_h request, void* self) {
@@ -131,7 +138,7 @@ void Worker::connect(int process, std::string address) {
 // What is sent to a process while its connection is being made goes out once that stands.
 void Worker::open(int process) {
   Peer& peer = peers_[process];
-  const SocketAddress where(peer.address);
+  const SocketAddress where(way_to(peer.address));
   ucp_ep_params_t params = endpoint_params();
   params.field_mask |= UCP_EP_PARAM_FIELD_FLAGS | UCP_EP_PARAM_FIELD_SOCK_ADDR;
   params.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;

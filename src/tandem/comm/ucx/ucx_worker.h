@@ -25,6 +25,7 @@ class Worker {
          UcxNetwork::Changed changed);
   ~Worker();
 
+  // Where other machines reach this process, and where its own does: "host:port host:port".
   const std::string& address() const { return address_; }
   int event_descriptor() const { return events_; }
 
@@ -71,7 +72,8 @@ class Worker {
     std::list<Fetching>::iterator self;
   };
 
-  void listen(const std::string& host);
+  std::string listen(const std::string& host);
+  std::string way_to(const std::string& address) const;
   ucp_ep_params_t endpoint_params();
   void open(int process);
   void close(ucp_ep_h endpoint);
@@ -108,7 +110,7 @@ class Worker {
   std::string address_;
   ucp_context_h context_ = nullptr;
   ucp_worker_h worker_ = nullptr;
-  ucp_listener_h listener_ = nullptr;
+  std::vector<ucp_listener_h> listeners_;
   int events_ = -1;
 };
 
