@@ -82,7 +82,6 @@ TEST(Config, WritesMixtralInTransformersNames) {
   EXPECT_FALSE(out.contains("expert_capacity"));
 }
 
-// The listing of the papers, with the vocabulary they leave out.
 // A file of every family (tests/parity) reads as the same after it was written.
 TEST(Config, FamiliesSurviveWriting) {
   for (const auto& entry : std::filesystem::directory_iterator(TANDEM_SOURCE_DIR "/tests/parity")) {
@@ -93,6 +92,15 @@ TEST(Config, FamiliesSurviveWriting) {
   }
 }
 
+// transformers has no default for these.
+TEST(Config, WritesAllThatLlama3sScalingNeeds) {
+  const auto read = read_config(TANDEM_SOURCE_DIR "/tests/parity/llama/config.json");
+  const auto written = json::parse(config_json(read)).at("rope_scaling");
+  EXPECT_EQ(written.dump(), R"({"factor":4.0,"high_freq_factor":4.0,"low_freq_factor":1.0,)"
+                            R"("original_max_position_embeddings":32,"rope_type":"llama3"})");
+}
+
+// The listing of the papers, with the vocabulary they leave out.
 TEST(Config, ReadsThePapersSections) {
   const ModelConfig c = parse_config(R"({
     "model": {"num_layers": 4, "hidden_size": 4096, "num_attention_heads": 32,

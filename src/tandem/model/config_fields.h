@@ -155,12 +155,13 @@ inline constexpr FlagField flag_fields[] = {
 struct RopeField {
   double RopeScaling::*value;
   FieldNames names;
+  RopeScaling::Kind needed_by = RopeScaling::Kind::none;  // whose readers have no default
 };
 inline constexpr RopeField rope_fields[] = {
     {&RopeScaling::factor, {{"factor"}}},
     {&RopeScaling::original_positions, {{"original_max_position_embeddings"}}},
-    {&RopeScaling::slow_factor, {{"low_freq_factor"}}},
-    {&RopeScaling::fast_factor, {{"high_freq_factor"}}},
+    {&RopeScaling::slow_factor, {{"low_freq_factor"}}, RopeScaling::Kind::llama3},
+    {&RopeScaling::fast_factor, {{"high_freq_factor"}}, RopeScaling::Kind::llama3},
     {&RopeScaling::slow_turns, {{"beta_slow"}}},
     {&RopeScaling::fast_turns, {{"beta_fast"}}},
     {&RopeScaling::magnitude, {{"attention_factor"}}},

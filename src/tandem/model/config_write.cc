@@ -1,3 +1,4 @@
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "tandem/model/config.h"
@@ -32,9 +33,16 @@ nlohmann::ordered_json rope_json(const RopeScaling& scaling) {
   constexpr std::string_view names[] = {"default", "linear", "llama3", "yarn"};
   const RopeScaling defaults;
   nlohmann::ordered_json out{{"rope_type", names[static_cast<size_t>(scaling.kind)]}};
-  for (const RopeField& field : rope_fields)
-    if (scaling.*field.value != defaults.*field.value)
-      out[std::string(field.names.accepted[0])] = scaling.*field.value;
+  for (const RopeField& field : rope_fields) {
+    const double value = scaling.*field.value;
+    const bool counts = field.value == &RopeScaling::original_positions;
+    if (value == defaults.*field.value && scaling.kind != field.needed_by) continue;
+    auto& written = out[std::string(field.names.accepted[0])];
+    if (counts)
+      written = std::llround(value);
+    else
+      written = value;
+  }
   return out;
 }
 
