@@ -19,7 +19,7 @@ namespace {
 struct SweepOptions {
   WorkOptions work;
   std::string x, y, html;
-  int simulated = 16;
+  int simulated = 48;
 };
 
 // "context=256..32768": powers of two from the first value on.
