@@ -55,6 +55,14 @@ TEST(Metrics, UtilisationOfGroups) {
   EXPECT_EQ(m.compute, (Cost{1350, 155}));
 }
 
+TEST(Metrics, WhatIsHiddenBehindCompute) {
+  const Metrics m = compute_metrics(three_ranks(), {0, 10});
+  EXPECT_DOUBLE_EQ(m.under_way_share, (3 + 4) / 30.0);
+  EXPECT_DOUBLE_EQ(m.hidden_share, (1 + 3) / 30.0);
+  EXPECT_DOUBLE_EQ(m.overlap_efficiency(), 4 / 7.0);
+  EXPECT_DOUBLE_EQ(compute_metrics({}, {0, 10}).overlap_efficiency(), 1);
+}
+
 TEST(Metrics, WaitingOverRanks) {
   const auto ranks = three_ranks();
   const Metrics m = compute_metrics(ranks, {0, 10});

@@ -77,6 +77,7 @@ nlohmann::json result_json(const PlanResult& r, const ModelConfig& model) {
           {"utilization_attention", r.decode.attention.utilisation},
           {"utilization_experts", r.decode.expert.utilisation},
           {"communication_share", r.decode.communication_share},
+          {"overlap_efficiency", r.decode.overlap_efficiency()},
           {"memory_bytes_per_rank", totals},
           {"same_tokens", r.same_tokens},
           {"max_relative_error", r.max_relative_error},

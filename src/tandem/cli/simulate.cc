@@ -44,6 +44,7 @@ nlohmann::json prediction_json(const Prediction& p, const WorkOptions::Read& rea
                       {"utilization_attention", p.metrics.attention.utilisation},
                       {"utilization_experts", p.metrics.expert.utilisation},
                       {"communication_share", communication},
+                      {"overlap_efficiency", p.metrics.overlap_efficiency()},
                       {"memory_bytes", memory_json(p.fullest())},
                       {"messages", p.messages},
                       {"message_bytes", p.message_bytes},
@@ -73,6 +74,8 @@ void print(const Prediction& p, const WorkOptions::Read& read) {
     if (use.kind != MessageKind::control)
       table.add_row({fmt::format("{} messages under way", message_kind_name(use.kind)),
                      format_share(use.share)});
+  table.add_row(
+      {"of all that hidden behind compute", format_share(p.metrics.overlap_efficiency())});
   for (const MemoryPart& part : memory_parts)
     if (const int64_t bytes = p.fullest().*part.bytes; bytes > 0)
       table.add_row(

@@ -37,6 +37,8 @@ class Line {
     to.utilisation = share(from.utilisation, to.utilisation);
     to.waiting.mean = share(from.waiting.mean, to.waiting.mean);
     to.communication_share = share(from.communication_share, to.communication_share);
+    to.under_way_share = share(from.under_way_share, to.under_way_share);
+    to.hidden_share = share(from.hidden_share, to.hidden_share);
     for (CommunicationUse& use : to.communication) {
       const auto same = std::ranges::find(from.communication, use.kind, &CommunicationUse::kind);
       const CommunicationUse none, &other = same == from.communication.end() ? none : *same;

@@ -61,6 +61,8 @@ struct RankTime {
   double expert = 0;
   double wait = 0;
   double communication = 0;
+  double under_way = 0;
+  double compute_or_under_way = 0;
   std::array<double, kind_count> kind{};
   std::array<double, kind_count> kind_wait{};
   Cost compute_cost;
@@ -90,7 +92,7 @@ void count_operation(const Span& span, const Clipped& part, Operations& operatio
 RankTime rank_time(const RankSpans& rank, const TimeWindow& window, Operations& operations,
                    Messages& messages) {
   RankTime time;
-  TimeUnion compute, attention, expert, wait, communication;
+  TimeUnion compute, attention, expert, wait, communication, under_way, compute_or_under_way;
   std::array<TimeUnion, kind_count> kind, kind_wait;
   for (const Span& span : rank.spans) {
     const Clipped part = clip(span, window);
@@ -98,14 +100,20 @@ RankTime rank_time(const RankSpans& rank, const TimeWindow& window, Operations& 
     const auto k = static_cast<size_t>(span.kind);
     if (computes(span)) {
       compute.add(part.begin_seconds, part.end_seconds);
+      compute_or_under_way.add(part.begin_seconds, part.end_seconds);
       (span.lane == Lane::attention ? attention : expert).add(part.begin_seconds, part.end_seconds);
       time.compute_cost += {span.cost.flops * part.share, span.cost.bytes * part.share};
       count_operation(span, part, operations);
       continue;
     }
     kind[k].add(part.begin_seconds, part.end_seconds);
-    if (span.kind != MessageKind::none && span.kind != MessageKind::control)
+    if (span.kind != MessageKind::none && span.kind != MessageKind::control) {
       communication.add(part.begin_seconds, part.end_seconds);
+      if (span.lane == Lane::message) {
+        under_way.add(part.begin_seconds, part.end_seconds);
+        compute_or_under_way.add(part.begin_seconds, part.end_seconds);
+      }
+    }
     if (span.lane == Lane::wait) {
       wait.add(part.begin_seconds, part.end_seconds);
       kind_wait[k].add(part.begin_seconds, part.end_seconds);
@@ -119,6 +127,8 @@ RankTime rank_time(const RankSpans& rank, const TimeWindow& window, Operations& 
   time.expert = expert.seconds();
   time.wait = wait.seconds();
   time.communication = communication.seconds();
+  time.under_way = under_way.seconds();
+  time.compute_or_under_way = compute_or_under_way.seconds();
   for (size_t k = 0; k < kind_count; ++k) {
     time.kind[k] = kind[k].seconds();
     time.kind_wait[k] = kind_wait[k].seconds();
@@ -232,12 +242,16 @@ Metrics compute_metrics(std::span<const RankSpans> ranks, const TimeWindow& wind
   const double rank_seconds = seconds * static_cast<double>(ranks.size());
   for (const RankSpans& rank : ranks) {
     times.push_back(rank_time(rank, window, operations, messages));
+    const RankTime& time = times.back();
     if (rank_seconds > 0) {
-      metrics.communication_share += times.back().communication / rank_seconds;
-      metrics.utilisation += times.back().compute / rank_seconds;
+      const double hidden = time.compute + time.under_way - time.compute_or_under_way;
+      metrics.communication_share += time.communication / rank_seconds;
+      metrics.under_way_share += time.under_way / rank_seconds;
+      metrics.hidden_share += hidden / rank_seconds;
+      metrics.utilisation += time.compute / rank_seconds;
     }
-    metrics.compute += times.back().compute_cost;
-    metrics.waiting_by_rank.push_back(seconds > 0 ? times.back().wait / seconds : 0);
+    metrics.compute += time.compute_cost;
+    metrics.waiting_by_rank.push_back(seconds > 0 ? time.wait / seconds : 0);
   }
   metrics.attention =
       group_use(ranks, times, &RankSpans::attention, &RankTime::attention, seconds, ceilings);

@@ -87,9 +87,16 @@ struct Metrics {
   std::vector<double> waiting_by_rank;          // in the order of the ranks given
   std::vector<CommunicationUse> communication;  // kinds that occur, in the order of MessageKind
   double communication_share = 0;               // of all kinds but control; overlaps count once
+  double under_way_share = 0;                   // the same, of messages alone, without waiting
+  double hidden_share = 0;                      // of that, while the rank computes
   double utilisation = 0;                       // share of all ranks' time in a compute span
   Cost compute;                                 // of all compute spans
   std::vector<OperationUse> operations;         // most seconds first
+
+  // Share of the time with a message under way that is hidden behind compute; 1 without messages.
+  double overlap_efficiency() const {
+    return under_way_share > 0 ? hidden_share / under_way_share : 1;
+  }
 };
 
 // Figures over `window`; a span that crosses its border counts with the share of it that is inside,
