@@ -52,6 +52,13 @@ refuses "--steps" train --model "$tiny" $random --data "$0" --output "$work/run"
 refuses "--resume" train --model "$tiny" $random --data "$0" --output "$work/run" --resume \
   --steps 1 --batch 1 --sequence-length 8
 [ ! -e "$work/run" ] || { echo "FAILED: a refused run wrote $work/run"; failures=$((failures + 1)); }
+llama=$2/tests/parity/llama
+refuses "is there already" convert --from "$llama" --to "$work"
+refuses "--dtype int8" convert --from "$llama" --to "$work/to" --dtype int8
+refuses "a mixture already" convert --from "$2/tests/parity/mixtral" --to "$work/to" --experts 4
+refuses "--top-k" convert --from "$llama" --to "$work/to" --top-k 1
+refuses "has no weights" convert --from "$tiny" --to "$work/to"
+[ ! -e "$work/to" ] || { echo "FAILED: a refused convert wrote $work/to"; failures=$((failures + 1)); }
 
 mkdir "$work/broken"
 cp "$tiny/config.json" "$work/broken"

@@ -22,6 +22,7 @@ void add_compare(CLI::App& app, Session& session);
 void add_launch(CLI::App& app, Session& session);
 void add_join(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_convert(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_simulate(CLI::App& app);
 void add_place(CLI::App& app);

@@ -48,9 +48,7 @@ int ModelOptions::thread_count() const {
 
 DType ModelOptions::weight_dtype(const ModelFiles& files) const {
   if (!dtype.empty()) return parse_dtype(dtype);
-  if (!files.has_weights()) return DType::f32;
-  const auto first = parameters(files.config()).front();
-  return files.find(first).dtype == StoredType::f32 ? DType::f32 : DType::bf16;
+  return files.has_weights() ? computed_dtype(files) : DType::f32;
 }
 
 namespace {

@@ -21,6 +21,7 @@ void add_commands(CLI::App& app, Session& session) {
   add_launch(app, session);
   add_join(app);
   add_inspect(app);
+  add_convert(app);
   add_bench(app);
   add_plan(app);
   add_simulate(app);

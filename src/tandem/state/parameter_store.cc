@@ -125,6 +125,25 @@ float first_value(ParameterKind kind) {
 
 }  // namespace
 
+DType computed_dtype(const ModelFiles& files) {
+  const StoredTensor& first = files.find(parameters(files.config()).front());
+  return first.dtype == StoredType::f32 ? DType::f32 : DType::bf16;
+}
+
+Tensor random_parameter(const ModelConfig& config, const Parameter& p, uint64_t item, uint64_t seed,
+                        DType dtype, Device& device) {
+  return filled(
+      p, stored_dtype(p.id.kind, dtype), device, [&](const Interval& rows, const Tensor& to) {
+        if (p.is_vector()) return fill(to, first_value(p.id.kind), device);
+        device.execute(FillNormal{.x = to,
+                                  .deviation = static_cast<float>(config.initializer_range),
+                                  .seed = seed,
+                                  .item = item,
+                                  .first_row = rows.begin,
+                                  .full_cols = p.cols});
+      });
+}
+
 DType stored_dtype(ParameterKind kind, DType dtype) {
   using enum ParameterKind;
   switch (kind) {
@@ -202,18 +221,8 @@ ParameterStore ParameterStore::random(const ModelConfig& config, uint64_t seed, 
   uint64_t item = 0;
   for (const Parameter& p : parameters(config)) {
     Tensor& tensor = store.tensors_[p.id];
-    tensor = filled(
-        p, stored_dtype(p.id.kind, dtype), device, [&](const Interval& rows, const Tensor& to) {
-          if (p.is_vector()) return fill(to, first_value(p.id.kind), device);
-          device.execute(FillNormal{.x = to,
-                                    .deviation = static_cast<float>(config.initializer_range),
-                                    .seed = seed,
-                                    .item = item,
-                                    .first_row = rows.begin,
-                                    .full_cols = p.cols});
-        });
+    tensor = random_parameter(config, p, item++, seed, dtype, device);
     store.copied_bytes_ += tensor.bytes();
-    ++item;
   }
   return store;
 }

@@ -52,6 +52,11 @@ class ParameterStore {
   int64_t copied_bytes_ = 0;
 };
 
+// In what the weights of a model directory can be computed with as they are: f32 or bf16.
+DType computed_dtype(const ModelFiles& files);
+// As ParameterStore::random makes it; `item` tells it apart from others of the seed.
+Tensor random_parameter(const ModelConfig& config, const Parameter& parameter, uint64_t item,
+                        uint64_t seed, DType dtype, Device& device);
 // How a parameter is kept where weights are asked for in `dtype`.
 DType stored_dtype(ParameterKind kind, DType dtype);
 int64_t weight_bytes(const std::vector<Region>& regions, DType dtype);

@@ -1,16 +1,15 @@
 #include "tandem/train/checkpoint.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "tandem/base/durable.h"
 #include "tandem/device/cpu/cpu_device.h"
 #include "tandem/model/safetensors.h"
 #include "tandem/runtime/steps.h"
+#include "tandem/state/model_writer.h"
 
 namespace tandem {
 namespace {
@@ -46,32 +45,11 @@ void write_region(const SafetensorsWriter& writer, const std::string& name, cons
                  {t.row_bytes(row), static_cast<size_t>(size * t.cols)});
 }
 
-void sync_path(const fs::path& path, int flags) {
-  const int file = open(path.c_str(), O_RDONLY | flags);
-  if (file < 0) throw_errno("cannot open " + path.string());
-  const bool good = fsync(file) == 0;
-  close(file);
-  if (!good) throw_errno("cannot sync " + path.string());
-}
-
-void write_text(const fs::path& path, const std::string& text) {
-  std::ofstream stream(path);
-  stream << text;
-  stream.close();
-  if (!stream) throw_errno("cannot write " + path.string());
-  sync_path(path, 0);
-}
-
-StoredType stored_type_of(const Parameter& p, DType dtype) {
-  return stored_dtype(p.id.kind, dtype) == DType::f32 ? StoredType::f32 : StoredType::bf16;
-}
-
 void write_model(Engine& engine, const fs::path& path) {
   const ParameterStore& store = engine.store();
   std::vector<TensorToStore> tensors;
   for (const Parameter& p : parameters(engine.model()))
-    if (!p.name.empty())
-      tensors.push_back({p.name, stored_type_of(p, store.dtype()), p.stored_shape()});
+    if (!p.name.empty()) tensors.push_back(tensor_to_store(p, store.dtype()));
   SafetensorsWriter writer(path, tensors, {{"format", "pt"}});
   const ById by_id = parameters_by_id(engine.model());
   engine.fetch(PieceState::weight, [&](const Region& region, const Tensor& t) {
@@ -122,7 +100,7 @@ void publish(const fs::path& run, const fs::path& partial, const fs::path& check
   replace_link(run / "latest", checkpoint.filename());
   for (const char* name : {"config.json", "model.safetensors"})
     if (!fs::exists(run / name)) replace_link(run / name, fs::path("latest") / name);
-  sync_path(run, O_DIRECTORY);
+  sync_directory(run);
   auto all = checkpoints(run);
   while (all.size() > 2) {
     fs::remove_all(all.front().second);
@@ -150,10 +128,10 @@ void save_checkpoint(Engine& engine, const TrainerState& state, const fs::path& 
     take_tokenizer(run, partial);
     write_model(engine, partial / "model.safetensors");
     write_optimizer(engine, partial / "optimizer.safetensors");
-    write_text(partial / "config.json", config_json(engine.model()));
-    write_text(partial / "trainer.json",
-               nlohmann::json{{"step", state.step}, {"seed", state.seed}}.dump(2) + "\n");
-    sync_path(partial, O_DIRECTORY);
+    write_durably(partial / "config.json", config_json(engine.model()));
+    write_durably(partial / "trainer.json",
+                  nlohmann::json{{"step", state.step}, {"seed", state.seed}}.dump(2) + "\n");
+    sync_directory(partial);
     publish(run, partial, checkpoint);
   } catch (const std::exception& error) {
     std::error_code ignored;
