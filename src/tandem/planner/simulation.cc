@@ -151,6 +151,9 @@ class Simulation {
 
 }  // namespace
 
+// Micro-batches that take turns can make every second layer a longer one.
+constexpr int layers_apart = 2;
+
 Prediction simulate(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
                     const Workload& work, const SimulationSettings& settings) {
   const auto run = [&](const ModelConfig& m, const Plan& p) {
@@ -159,10 +162,11 @@ Prediction simulate(const ModelConfig& model, const Plan& plan, const Cluster& c
   const double layers = static_cast<double>(model.layers) / static_cast<double>(plan.stages.size());
   const int most = settings.stage_layers;
   if (most == 0 || layers <= most) return run(model, plan);
-  TANDEM_CHECK(most > 1, "{} layers say nothing about one more", most);
-  const Prediction shorter = run(shortened(model, plan, most - 1), shortened(plan, most - 1));
+  TANDEM_CHECK(most > layers_apart, "{} layers say nothing about more", most);
+  const int fewer = most - layers_apart;
+  const Prediction shorter = run(shortened(model, plan, fewer), shortened(plan, fewer));
   const Prediction longer = run(shortened(model, plan, most), shortened(plan, most));
-  return extrapolate(shorter, longer, layers - most);
+  return extrapolate(shorter, longer, (layers - most) / layers_apart);
 }
 
 }  // namespace tandem

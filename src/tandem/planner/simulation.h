@@ -84,7 +84,7 @@ struct Prediction {
 struct SimulationSettings {
   DType dtype = DType::bf16;
   // Most layers a stage that are simulated; 0: all. Where a stage has more, everything is taken as
-  // growing evenly from a stack with one layer less to this one, and on (extrapolate.h).
+  // growing evenly from a stack with two layers less to this one, and on (extrapolate.h).
   int stage_layers = 0;
   int steps = 1;
   std::string routing = "uniform";  // make_routing()
