@@ -92,6 +92,7 @@ sed 's/bytes_per_second: 25e9/bytes_per_second: 0/' "$cluster" >"$work/slow.yaml
 refuses "nic, bytes_per_second: 0 must be above zero" $simulate --cluster "$work/slow.yaml"
 sed '/nic:/d' "$cluster" >"$work/apart.yaml"
 refuses "no route to the others" $simulate --cluster "$work/apart.yaml"
+refuses "--largest-batch 8" plan --model "$tiny" --cluster "$cluster" --batch 16 --largest-batch 8
 refuses "no plan makes a step" plan --model "$tiny" --cluster "$cluster" --batch 16 --context 8 \
   --tpot-limit 1e-9
 refuses "$work/none.yaml" reproduce "$work/none.yaml"

@@ -22,6 +22,7 @@ struct PlanOptions {
   WorkOptions work;
   std::string output;
   double tpot_limit_seconds = 0, ttft_limit_seconds = 0;
+  int64_t largest_batch = 0;
   bool why = false;
   int shown = 12;
   SearchSettings settings;
@@ -199,22 +200,62 @@ void set_limit(PlanOptions& o, WorkKind kind) {
   o.settings.limit_seconds = std::max(o.tpot_limit_seconds, o.ttft_limit_seconds);
 }
 
+SearchResult searched(const WorkOptions::Read& read, const SearchSettings& settings) {
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  return search(read.model, read.cluster, read.work, settings, [&](int done, int all) {
+    if (terminal) fmt::print(stderr, "\rsimulating {}/{}{}", done, all, done == all ? "\n" : "");
+  });
+}
+
+double tokens_per_second(const SearchResult& result, const Workload& work) {
+  return static_cast<double>(work.tokens()) / result.ranked.front().seconds();
+}
+
+// Goes on to twice the batch, and so on, while something fits and keeps the limit: `read` becomes
+// the workload with the most tokens a second, whose plans are returned.
+SearchResult best_batch(WorkOptions::Read& read, const PlanOptions& o, nlohmann::json& batches) {
+  SearchResult best = searched(read, o.settings);
+  Table table({{"batch"}, {"step"}, {"tokens/s"}, {"plan", Align::left}});
+  const auto add = [&](const SearchResult& result, const Workload& work) {
+    const Candidate& first = result.ranked.front();
+    const double speed = tokens_per_second(result, work);
+    table.add_row({fmt::format("{}", work.sequences), format_seconds(first.seconds()),
+                   format_number(speed), first.plan});
+    batches.push_back({{"batch", work.sequences},
+                       {step_key(work), first.seconds()},
+                       {"tokens_per_second", speed},
+                       {"plan", first.plan}});
+  };
+  add(best, read.work);
+  WorkOptions::Read next = read;
+  while ((next.work.sequences *= 2) <= o.largest_batch) try {
+      SearchResult result = searched(next, o.settings);
+      add(result, next.work);
+      if (tokens_per_second(result, next.work) <= tokens_per_second(best, read.work)) continue;
+      best = std::move(result);
+      read = next;
+    } catch (const InputError&) {  // too large, or too slow
+      break;
+    }
+  if (o.largest_batch > 0) fmt::print("{}\n", table.text());
+  return best;
+}
+
 void run(PlanOptions& o) {
-  const WorkOptions::Read read = o.work.read();
+  WorkOptions::Read read = o.work.read();
   set_limit(o, read.work.kind);
+  if (o.largest_batch != 0 && o.largest_batch < read.work.sequences)
+    throw InputError("--largest-batch {}: --batch is {}", o.largest_batch, read.work.sequences);
   o.settings.dtype = read.dtype;
   o.settings.seed = o.work.seed;
-  const bool terminal = isatty(STDERR_FILENO) != 0;
-  const SearchResult result =
-      search(read.model, read.cluster, read.work, o.settings, [&](int done, int all) {
-        if (terminal)
-          fmt::print(stderr, "\rsimulating {}/{}{}", done, all, done == all ? "\n" : "");
-      });
+  auto batches = nlohmann::json::array();
+  const SearchResult result = best_batch(read, o, batches);
   fmt::print("{}\n\n", work_text(read.work));
   print(result, read, o.shown);
   nlohmann::json json{{"workload", work_json(read.work, result.ranked.front().seconds())},
                       {"candidates", result.candidates},
-                      {"too_large", result.too_large}};
+                      {"too_large", result.too_large},
+                      {"batches", batches}};
   json["plans"] = nlohmann::json::array();
   for (const Candidate& c : result.ranked) json["plans"].push_back(to_json(c, read));
   if (o.why) json["why"] = Reasons(read, o.settings, result).tell();
@@ -233,6 +274,9 @@ void add_plan(CLI::App& app) {
                       "Decoding: seconds a step may take; slower plans are left out");
   command->add_option("--ttft-limit", o->ttft_limit_seconds,
                       "Prefill: seconds until the last prompt's first token");
+  command->add_option("--largest-batch", o->largest_batch,
+                      "--batch is doubled up to this, as long as something fits and keeps the "
+                      "limit; the batch with the most tokens a second is taken");
   command->add_flag("--why", o->why,
                     "What the best plans are bound by, what one more device would bring, and what "
                     "it takes for separation to win or lose");
