@@ -10,7 +10,7 @@
 #include "tandem/model/upcycle.h"
 #include "tandem/plan/shorthand.h"
 #include "tandem/state/model_writer.h"
-#include "tandem/world/engine.h"
+#include "train/logits.h"
 
 namespace tandem {
 namespace {
@@ -62,12 +62,7 @@ TEST_P(Converted, IsReadAsItWasWritten) {
 std::vector<float> logits_of(const ParameterStore& store, const std::string& plan) {
   ParameterStore weights = store;
   Engine engine(make_plan(plan, store.config()), weights, WorldSettings{});
-  engine.plan_memory(1, 16);
-  SequenceTokens work;
-  for (int32_t i = 0; i < 12; ++i) work.tokens.push_back(i * 7 % 96);
-  const Sampled sampled = engine.infer({&work, 1}, true);
-  const float* row = sampled.logits.row<float>(0);
-  return {row, row + store.config().vocab_size};
+  return logits_of(engine);
 }
 
 TEST_P(Converted, DenseModelsAreTheSameFunctionAsMixtures) {

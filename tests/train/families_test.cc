@@ -11,20 +11,12 @@
 #include "tandem/device/cpu/cpu_device.h"
 #include "tandem/plan/shorthand.h"
 #include "tandem/train/checkpoint.h"
+#include "train/logits.h"
 
 namespace tandem {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::vector<float> logits_of(Engine& engine) {
-  engine.plan_memory(1, 16);
-  SequenceTokens work;
-  for (int32_t i = 0; i < 12; ++i) work.tokens.push_back(i * 7 % 96);
-  const Sampled sampled = engine.infer({&work, 1}, true);
-  const float* row = sampled.logits.row<float>(0);
-  return {row, row + engine.model().vocab_size};
-}
 
 TrainingBatch batch_of(const ModelConfig& model) {
   TrainingBatch batch{.sequences = 2, .sequence_tokens = 9};

@@ -28,13 +28,17 @@ struct PlanOptions {
   SearchSettings settings;
 };
 
+double tokens_per_second(const Candidate& c, const Workload& work) {
+  return static_cast<double>(work.tokens()) / c.seconds();
+}
+
 nlohmann::json to_json(const Candidate& c, const WorkOptions::Read& read) {
   const Workload& work = read.work;
   nlohmann::json json{{"plan", c.plan},
                       {"kind", c.kind},
                       {"simulated", c.simulated},
                       {step_key(work), c.seconds()},
-                      {"tokens_per_second", static_cast<double>(work.tokens()) / c.seconds()},
+                      {"tokens_per_second", tokens_per_second(c, work)},
                       {"floor_seconds", c.estimate.floor_seconds},
                       {"bound_by", c.estimate.bound_by},
                       {"memory_bytes_per_rank", c.memory_bytes()}};
@@ -53,8 +57,7 @@ void print(const SearchResult& result, const WorkOptions::Read& read, int shown)
                {"a token costs", Align::left}});
   for (const Candidate& c : result.ranked) {
     if (!c.simulated || std::ssize(table.rows()) >= shown) break;
-    table.add_row({c.plan, format_seconds(c.seconds()),
-                   format_number(static_cast<double>(work.tokens()) / c.seconds()),
+    table.add_row({c.plan, format_seconds(c.seconds()), format_number(tokens_per_second(c, work)),
                    format_seconds(c.estimate.floor_seconds), c.estimate.bound_by,
                    format_bytes(c.memory_bytes()), footprint_text(c.prediction, read)});
   }
@@ -207,31 +210,30 @@ SearchResult searched(const WorkOptions::Read& read, const SearchSettings& setti
   });
 }
 
-double tokens_per_second(const SearchResult& result, const Workload& work) {
-  return static_cast<double>(work.tokens()) / result.ranked.front().seconds();
-}
-
 // Goes on to twice the batch, and so on, while something fits and keeps the limit: `read` becomes
 // the workload with the most tokens a second, whose plans are returned.
 SearchResult best_batch(WorkOptions::Read& read, const PlanOptions& o, nlohmann::json& batches) {
   SearchResult best = searched(read, o.settings);
   Table table({{"batch"}, {"step"}, {"tokens/s"}, {"plan", Align::left}});
+  // Its speed.
   const auto add = [&](const SearchResult& result, const Workload& work) {
     const Candidate& first = result.ranked.front();
-    const double speed = tokens_per_second(result, work);
+    const double speed = tokens_per_second(first, work);
     table.add_row({fmt::format("{}", work.sequences), format_seconds(first.seconds()),
                    format_number(speed), first.plan});
     batches.push_back({{"batch", work.sequences},
                        {step_key(work), first.seconds()},
                        {"tokens_per_second", speed},
                        {"plan", first.plan}});
+    return speed;
   };
-  add(best, read.work);
+  double most = add(best, read.work);
   WorkOptions::Read next = read;
   while ((next.work.sequences *= 2) <= o.largest_batch) try {
       SearchResult result = searched(next, o.settings);
-      add(result, next.work);
-      if (tokens_per_second(result, next.work) <= tokens_per_second(best, read.work)) continue;
+      const double speed = add(result, next.work);
+      if (speed <= most) continue;
+      most = speed;
       best = std::move(result);
       read = next;
     } catch (const InputError&) {  // too large, or too slow

@@ -35,13 +35,14 @@ bool is_weight_type(StoredType type) {
          type == StoredType::f8_e4m3;
 }
 
-// A factor for each block of 128 x 128 numbers.
-std::vector<int64_t> factor_shape(const Parameter& p) {
+}  // namespace
+
+std::string factors_name(std::string_view matrix) { return std::string(matrix) + "_scale_inv"; }
+
+std::vector<int64_t> factors_shape(const Parameter& p) {
   constexpr int64_t block = 128;
   return {(p.rows + block - 1) / block, (p.cols + block - 1) / block};
 }
-
-}  // namespace
 
 ModelFiles::ModelFiles(std::filesystem::path directory) : directory_(std::move(directory)) {
   std::error_code error;
@@ -110,7 +111,7 @@ const StoredTensor* ModelFiles::find(std::string_view name) const {
 }
 
 const StoredTensor* ModelFiles::factors_of(std::string_view name) const {
-  return find(std::string(name) + "_scale_inv");
+  return find(factors_name(name));
 }
 
 const StoredTensor& ModelFiles::find(const Parameter& parameter) const {
@@ -156,10 +157,10 @@ void ModelFiles::check(const Place& place, const Parameter& parameter) const {
   }
   if (tensor.dtype != StoredType::f8_e4m3) return;
   const StoredTensor* factors = factors_of(parameter.name);
-  if (!factors || factors->dtype != StoredType::f32 || factors->shape != factor_shape(parameter)) {
-    throw InputError("{}: tensor {} is F8_E4M3, so {}_scale_inv must be F32 {}",
-                     place.file->path().string(), parameter.name, parameter.name,
-                     shape_text(factor_shape(parameter)));
+  if (!factors || factors->dtype != StoredType::f32 || factors->shape != factors_shape(parameter)) {
+    throw InputError("{}: tensor {} is F8_E4M3, so {} must be F32 {}", place.file->path().string(),
+                     parameter.name, factors_name(parameter.name),
+                     shape_text(factors_shape(parameter)));
   }
 }
 

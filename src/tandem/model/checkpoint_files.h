@@ -15,6 +15,11 @@
 
 namespace tandem {
 
+// A matrix in fp8 (e4m3) has f32 factors beside it, one for each block of 128 x 128 numbers, which
+// are multiplied by it (DeepSeek-V3's weight_scale_inv): what they are called, and their shape.
+std::string factors_name(std::string_view matrix);
+std::vector<int64_t> factors_shape(const Parameter& matrix);
+
 class ModelFiles {
  public:
   // InputError where config.json is missing or wrong, or weights are there but cannot be read.
@@ -29,8 +34,7 @@ class ModelFiles {
   // InputError where the tensor is missing, of another shape, or neither f32, f16, bf16 nor fp8
   // with its factors.
   const StoredTensor& find(const Parameter& parameter) const;
-  // Of a tensor in fp8 (e4m3): f32, one for each block of 128 x 128 numbers, which are multiplied
-  // by it (DeepSeek-V3's weight_scale_inv). Null where there are none.
+  // Of a tensor in fp8. Null where there are none.
   const StoredTensor* factors_of(std::string_view name) const;
   // Checks all of them at once: one InputError names the first that is missing and counts the rest.
   void require(std::span<const Parameter> parameters) const;

@@ -149,10 +149,10 @@ class Simulation {
   Engine engine_;
 };
 
-}  // namespace
-
 // Micro-batches that take turns can make every second layer a longer one.
 constexpr int layers_apart = 2;
+
+}  // namespace
 
 Prediction simulate(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
                     const Workload& work, const SimulationSettings& settings) {

@@ -24,8 +24,6 @@ StoredType stored_type_of(DType dtype) {
   }
 }
 
-std::string factors_name(const Parameter& p) { return p.name + "_scale_inv"; }
-
 void write_tensor(const SafetensorsWriter& writer, const std::string& name, const Tensor& t) {
   const int64_t row_bytes = t.cols * size_of(t.dtype);
   for (int64_t row = 0; row < t.rows; ++row)
@@ -39,8 +37,7 @@ void write_weights(const fs::path& file, const std::vector<Parameter>& all, DTyp
     if (p.name.empty()) continue;
     tensors.push_back(tensor_to_store(p, dtype));
     if (tensors.back().dtype == StoredType::f8_e4m3)
-      tensors.push_back(
-          {factors_name(p), StoredType::f32, {blocks_to_scale(p.rows), blocks_to_scale(p.cols)}});
+      tensors.push_back({factors_name(p.name), StoredType::f32, factors_shape(p)});
   }
   SafetensorsWriter writer(file, tensors, {{"format", "pt"}});
   for (const Parameter& p : all) {
@@ -48,7 +45,7 @@ void write_weights(const fs::path& file, const std::vector<Parameter>& all, DTyp
     const Tensor weight = weight_of(p);
     write_tensor(writer, p.name, weight);
     if (weight.dtype == DType::fp8)
-      write_tensor(writer, factors_name(p), *scales_of(weight).factors);
+      write_tensor(writer, factors_name(p.name), *scales_of(weight).factors);
   }
   writer.close();
 }

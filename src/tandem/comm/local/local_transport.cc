@@ -65,7 +65,7 @@ class LocalTransport final : public Transport {
   }
 
   Operation* poll(double deadline_seconds) override {
-    if (deadline_seconds > 0) spin();
+    spin(deadline_seconds);
     std::unique_lock lock(own_.mutex);
     while (!own_.inbox.has_completed()) {
       const double until = own_.inbox.next_deadline_seconds(deadline_seconds);
@@ -98,9 +98,9 @@ class LocalTransport final : public Transport {
   }
 
  private:
-  void spin() const {
+  void spin(double deadline_seconds) const {
     if (spin_seconds_ <= 0) return;
-    const double until = now_seconds() + spin_seconds_;
+    const double until = std::min(now_seconds() + spin_seconds_, deadline_seconds);
     while (!own_.ready.load(std::memory_order_acquire) && now_seconds() < until)
       for (int i = 0; i < 32; ++i) __builtin_ia32_pause();
   }
