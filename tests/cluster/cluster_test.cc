@@ -44,7 +44,10 @@ TEST(Cluster, NumbersDevicesThroughNodes) {
 }
 
 TEST(Cluster, PrintsWhatItReads) {
-  const Cluster cluster = parse_cluster(two_nodes, "file");
+  Cluster cluster = parse_cluster(two_nodes, "file");
+  EXPECT_FALSE(cluster.crowds());
+  cluster.types[0].operations["linear"] = {2e11, 1e10, 4e-6, .hidden = 0, .crowded = 1.5};
+  EXPECT_TRUE(cluster.crowds());
   const std::string text = cluster_yaml(cluster);
   EXPECT_EQ(cluster_yaml(parse_cluster(text, "again")), text);
 }
@@ -70,6 +73,14 @@ TEST(Cluster, RefusesWhatMakesNoSense) {
             "file, node 0: 3 devices and no route between them ('inside' is missing)");
   EXPECT_EQ(refusal(two_nodes, "type: small}]\n    nic", "type: tiny}]\n    nic"),
             "file, node 1, device 0, type: no device type 'tiny'");
+  EXPECT_EQ(refusal(two_nodes, "memory_bytes: 100}",
+                    "memory_bytes: 100, operations: {norm: {crowded: 0.5}}}"),
+            "file, devices, small, operations, norm, crowded: 0.5 is below 1");
+  EXPECT_EQ(refusal(two_nodes, "memory_bytes: 100}",
+                    "memory_bytes: 100, operations: {norm: {hidden: 1.5}}}"),
+            "file, devices, small, operations, norm, hidden: 1.5 is not a share between 0 and 1");
+  EXPECT_EQ(refusal(two_nodes, "memory_bytes: 100}", "memory_bytes: 100, memory_efficiency: 0}"),
+            "file, devices, small, memory_efficiency: a share of 0");
   EXPECT_EQ(refusal(two_nodes, "memory_bytes: 100}", "memory_bytes: .nan}"),
             "file, devices, small, memory_bytes: nan must be above zero");
   EXPECT_EQ(refusal(two_nodes, "nodes:", "node:").substr(0, 32),

@@ -34,5 +34,21 @@ TEST(OperationSeconds, PrefersWhatWasMeasured) {
   EXPECT_DOUBLE_EQ(operation_seconds(type, "norm", "bf16", {5000, 8}), 10 + 3);
 }
 
+TEST(OperationSeconds, AddsWhatDoesNotHide) {
+  DeviceType type = device();
+  type.operations["linear"] = {100, 10, 1, .hidden = 0.25};
+  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {2000, 80}), 20 + 0.75 * 8 + 1);
+  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {800, 200}), 20 + 0.75 * 8 + 1);
+}
+
+TEST(OperationSeconds, GrowsWithTheCrowd) {
+  DeviceType type = device();
+  type.operations["linear"] = {100, 10, 1, .crowded = 3};
+  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {1000, 0}, 0), 11);
+  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {1000, 0}, 0.5), 22);
+  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {1000, 0}, 1), 33);
+  EXPECT_DOUBLE_EQ(operation_seconds(type, "norm", "bf16", {5000, 8}, 1), 10 + 3);
+}
+
 }  // namespace
 }  // namespace tandem

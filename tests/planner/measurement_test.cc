@@ -4,34 +4,45 @@
 
 #include <cmath>
 
+#include "tandem/cost/operation_cost.h"
 #include "world/models.h"
 
 namespace tandem::test {
 namespace {
 
-// Spans that took what a roofline says are described by that roofline.
-TEST(FitOperations, FindsWhatSpansWereMadeOf) {
-  const DeviceType made{.flops_per_second = {{"f32", 1}},
-                        .operations = {{"linear", {2e11, 1e10, 4e-6}}, {"norm", {1e10, 1e9, 0}}}};
-  RankSpans spans;
-  for (const auto& [name, speed] : made.operations)
+// Of all sizes, one after the other, as a rank that others crowd by so much takes for them.
+RankSpans spans_of(const DeviceType& type, const std::vector<const char*>& operations,
+                   double crowding) {
+  RankSpans rank;
+  for (const char* name : operations)
     for (double size = 1; size < 1e6; size *= 3)
       for (const double flops_a_byte : {1.0, 10.0, 100.0}) {
         const Cost cost{.flops = 1000 * size * flops_a_byte, .bytes = 1000 * size};
-        const double seconds =
-            std::max(cost.flops / speed.flops_per_second, cost.bytes / speed.bytes_per_second) +
-            speed.overhead_seconds;
-        spans.spans.push_back({.name = name == "linear" ? "linear" : "norm",
-                               .lane = Lane::expert,
-                               .end_seconds = seconds,
-                               .cost = cost});
+        rank.spans.push_back({.name = name,
+                              .lane = Lane::expert,
+                              .end_seconds = operation_seconds(type, name, "f32", cost, crowding),
+                              .cost = cost});
       }
-  const auto fitted = fit_operations({spans});
-  ASSERT_EQ(fitted.size(), 2u);
+  return rank;
+}
+
+// Spans that took what a roofline says are described by that roofline.
+TEST(FitOperations, FindsWhatSpansWereMadeOf) {
+  const DeviceType made{
+      .flops_per_second = {{"f32", 1}},
+      .operations = {{"linear", {2e11, 1e10, 4e-6, .hidden = 0.5, .crowded = 1.25}},
+                     {"norm", {1e10, 1e9, 0, .crowded = 2}},
+                     {"copy", {1e10, 1e9, 0, .hidden = 0}}}};
+  const RankSpans alone = spans_of(made, {"linear", "norm", "copy"}, 0);
+  const RankSpans crowded = spans_of(made, {"linear", "norm", "zero"}, 1);
+  const auto fitted = fit_operations({alone}, {crowded, crowded});
+  ASSERT_EQ(fitted.size(), 3u);
   for (const auto& [name, speed] : made.operations) {
     const OperationSpeed& f = fitted.at(name);
     EXPECT_NEAR(std::log(f.flops_per_second / speed.flops_per_second), 0, 0.1) << name;
     EXPECT_NEAR(std::log(f.bytes_per_second / speed.bytes_per_second), 0, 0.1) << name;
+    EXPECT_EQ(f.hidden, speed.hidden) << name;
+    EXPECT_NEAR(f.crowded, speed.crowded, 0.02) << name;
   }
   EXPECT_NEAR(fitted.at("linear").overhead_seconds, 4e-6, 1e-6);
 }
@@ -43,12 +54,15 @@ TEST(Measure, RunsWhatItIsAskedFor) {
     const Workload work{
         .kind = kind, .sequences = 3, .context_tokens = 10, .prompts = 2, .chunk_tokens = 5};
     const Plan plan = make_plan("ma:attention=2,experts=1,micro_batches=2", small_model());
-    const Measurement m = measure(store, plan, work, 1, 2);
-    EXPECT_GT(m.step_seconds(), 0);
-    ASSERT_EQ(m.spans.size(), 3u);
-    for (const RankSpans& rank : m.spans) EXPECT_FALSE(rank.spans.empty());
-    // Two steps, four layers, two experts a token.
-    EXPECT_EQ(std::ssize(m.routing), work.tokens() * 2 * 4 * 5);
+    Measurement m(store, plan, work, 2);
+    for (int run = 1; run <= 2; ++run) {
+      m.run();
+      EXPECT_GT(m.step_seconds(), 0);
+      ASSERT_EQ(std::ssize(m.spans()), run * 3);
+      for (const RankSpans& rank : m.spans()) EXPECT_FALSE(rank.spans.empty());
+      // Three steps of the first run, four layers, two experts a token.
+      EXPECT_EQ(std::ssize(m.routing()), work.tokens() * 3 * 4 * 5);
+    }
   }
 }
 

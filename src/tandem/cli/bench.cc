@@ -145,7 +145,7 @@ void run(BenchOptions& o) {
   for (const char* section : {"dense products", "experts of a layer", "attention of a layer"})
     print_section(bench, section);
   json["speed_ratios"] = bench_steps(bench, *model.store);
-  LocalCalibration calibration(*model.store, false);
+  LocalCalibration calibration(*model.store, bench.settings().threads);
   json["prediction"] = bench_prediction(*model.store, calibration, false);
   json["figures"] = figures_json(bench.figures());
   write_json(o.model.json_file, json);

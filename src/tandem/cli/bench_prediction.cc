@@ -14,24 +14,24 @@
 namespace tandem::cli {
 namespace {
 
-struct Case {
-  const char* plan;
-  Workload work;
-  int steps;  // a round
-  Measurement measured = {};
+struct Cases {
+  std::vector<Measurement> inference, training;
 };
 
-std::vector<Case> cases(bool trains) {
-  std::vector<Case> all;
-  for (const char* plan :
+Cases cases(ParameterStore& store) {
+  Cases all;
+  for (const char* text :
        {"single", "tp:ranks=2", "pp:stages=2", "ep:ranks=2", "ma:attention=1,experts=1",
         "ma:attention=1,experts=1,micro_batches=2"}) {
+    const Plan plan = make_plan(text, store.config());
     for (const int64_t sequences : {8, 32})
-      all.push_back(
-          {plan, {.kind = WorkKind::decode, .sequences = sequences, .context_tokens = 128}, 4});
-    all.push_back({plan, {.kind = WorkKind::prefill, .sequences = 2, .context_tokens = 128}, 2});
-    if (trains)
-      all.push_back({plan, {.kind = WorkKind::train, .sequences = 2, .context_tokens = 128}, 1});
+      all.inference.emplace_back(
+          store, plan,
+          Workload{.kind = WorkKind::decode, .sequences = sequences, .context_tokens = 128}, 4);
+    all.inference.emplace_back(
+        store, plan, Workload{.kind = WorkKind::prefill, .sequences = 2, .context_tokens = 128}, 2);
+    all.training.emplace_back(
+        store, plan, Workload{.kind = WorkKind::train, .sequences = 2, .context_tokens = 128}, 1);
   }
   return all;
 }
@@ -47,30 +47,37 @@ std::string case_text(const Workload& work) {
 
 nlohmann::json bench_prediction(ParameterStore& store, LocalCalibration& calibration, bool trains) {
   constexpr int rounds = 5;
-  std::vector<Case> all = cases(trains);
+  Cases all = cases(store);
   for (int round = 0; round < rounds; ++round) {
-    calibration.round();
-    for (Case& c : all)
-      c.measured.add(measure(store, make_plan(c.plan, store.config()), c.work, 1, c.steps));
+    for (int i = 0; i < inferences_a_training; ++i) {
+      calibration.infer();
+      for (Measurement& m : all.inference) m.run();
+    }
+    if (!trains) continue;
+    calibration.train();
+    for (Measurement& m : all.training) m.run();
   }
-  const Cluster cluster = calibration.cluster(2);
+  fmt::print(stderr, "\n");
+  if (trains) std::ranges::move(all.training, std::back_inserter(all.inference));
+  const Cluster cluster = calibration.cluster();
   auto json = nlohmann::json::array();
   Table table(
       {{"plan", Align::left}, {"work", Align::left}, {"measured"}, {"predicted"}, {"error"}});
   std::vector<double> errors;
-  for (const Case& c : all) {
-    const Plan plan = make_plan(c.plan, store.config());
-    const double measured = c.measured.step_seconds();
-    SimulationSettings settings{.dtype = store.dtype(), .steps = 2};
-    if (!c.measured.routing.empty())
-      settings.recorded = recorded_routing(c.measured.routing, store.config(), 0);
-    const double predicted = simulate(store.config(), plan, cluster, c.work, settings).step_seconds;
+  for (const Measurement& m : all.inference) {
+    const double measured = m.step_seconds();
+    const SimulationSettings settings{.dtype = store.dtype(),
+                                      .steps = 2,
+                                      .recorded = recorded_routing(m.routing(), store.config(), 0)};
+    const double predicted =
+        simulate(store.config(), m.plan(), cluster, m.work(), settings).step_seconds;
     const double error = predicted / measured - 1;
     errors.push_back(std::abs(error));
-    table.add_row({c.plan, case_text(c.work), format_seconds(measured), format_seconds(predicted),
+    const std::string work = case_text(m.work());
+    table.add_row({m.plan().name, work, format_seconds(measured), format_seconds(predicted),
                    fmt::format("{:+.1f} %", 100 * error)});
-    json.push_back({{"plan", c.plan},
-                    {"work", case_text(c.work)},
+    json.push_back({{"plan", m.plan().name},
+                    {"work", work},
                     {"measured_seconds", measured},
                     {"predicted_seconds", predicted},
                     {"error", error}});

@@ -12,7 +12,7 @@
 namespace tandem::cli {
 namespace {
 
-constexpr int calibration_rounds = 3;
+constexpr int rounds = 3;
 
 struct CalibrateOptions {
   ModelOptions model;
@@ -26,48 +26,75 @@ void run(CalibrateOptions& o) {
     o.model.random_weights = "1";
   if (o.check && o.model.thread_count() < 2) throw InputError("--check: needs two threads");
   const LoadedModel model = load_model(o.model, o.train);
-  LocalCalibration calibration(*model.store, o.train);
+  LocalCalibration calibration(*model.store, o.model.thread_count());
   if (o.check)
     write_json(o.model.json_file,
                {{"prediction", bench_prediction(*model.store, calibration, o.train)}});
   else
-    for (int round = 0; round < calibration_rounds; ++round) calibration.round();
+    for (int round = 0; round < rounds; ++round) {
+      for (int i = 0; i < inferences_a_training; ++i) calibration.infer();
+      if (o.train) calibration.train();
+    }
   write_file(o.output, "# Measured by `tandem calibrate` on " + machine_name() + ".\n" +
-                           cluster_yaml(calibration.cluster(o.model.thread_count())));
+                           cluster_yaml(calibration.cluster()));
 }
 
 }  // namespace
 
-void LocalCalibration::round() {
-  const Plan single = make_plan("single", store_.config());
-  const auto add = [&](const Workload& work, int steps) {
-    for (RankSpans& rank : measure(store_, single, work, 1, steps).spans)
-      spans_.push_back(std::move(rank));
-    fmt::print(stderr, ".");
-  };
-  for (const int64_t sequences : {1, 4, 16, 32})
-    add({.kind = WorkKind::decode, .sequences = sequences, .context_tokens = 128}, 4);
-  for (const int64_t tokens : {32, 128, 256, 512})
-    add({.kind = WorkKind::prefill, .sequences = 1, .context_tokens = tokens}, 2);
-  if (trains_)
+LocalCalibration::LocalCalibration(ParameterStore& store, int threads) : threads_(threads) {
+  for (const bool crowded : {false, true}) {
+    const int copies = crowded ? threads : 1;
+    const Plan plan = make_plan(fmt::format("single:copies={}", copies), store.config());
+    // Each copy has as much to do as one that is alone.
+    const auto add = [&](std::vector<Measurement>& to, Workload work, int steps) {
+      work.sequences *= copies;
+      to.emplace_back(store, plan, work, steps);
+    };
+    for (const int64_t sequences : {1, 4, 16, 32})
+      add(inference_[crowded],
+          {.kind = WorkKind::decode, .sequences = sequences, .context_tokens = 128}, 4);
+    for (const int64_t tokens : {32, 128, 256, 512})
+      add(inference_[crowded],
+          {.kind = WorkKind::prefill, .sequences = 1, .context_tokens = tokens}, 2);
     for (const int64_t sequences : {1, 2, 4})
-      add({.kind = WorkKind::train, .sequences = sequences, .context_tokens = 128}, 1);
-  fmt::print(stderr, "\n");
+      add(training_[crowded],
+          {.kind = WorkKind::train, .sequences = sequences, .context_tokens = 128}, 1);
+  }
 }
 
-Cluster LocalCalibration::cluster(int threads) const {
+void LocalCalibration::infer() {
+  for (auto& measurements : inference_)
+    for (Measurement& m : measurements) m.run();
+  fmt::print(stderr, ".");
+}
+
+void LocalCalibration::train() {
+  for (auto& measurements : training_)
+    for (Measurement& m : measurements) m.run();
+  fmt::print(stderr, ":");
+}
+
+std::vector<RankSpans> LocalCalibration::spans(bool crowded) const {
+  std::vector<RankSpans> all;
+  for (const auto* measurements : {&inference_[crowded], &training_[crowded]})
+    for (const Measurement& m : *measurements)
+      all.insert(all.end(), m.spans().begin(), m.spans().end());
+  return all;
+}
+
+Cluster LocalCalibration::cluster() const {
   constexpr int64_t probe_bytes = int64_t{1} << 30;
   constexpr double peak_seconds = 0.2;
   DeviceType type{.name = "cpu",
                   .memory_bytes_per_second = cpu::ReadProbe(probe_bytes).bytes_per_second(1),
-                  .memory_bytes = static_cast<double>(memory_bytes("MemTotal")) / threads,
-                  .operations = fit_operations(spans_)};
+                  .memory_bytes = static_cast<double>(memory_bytes("MemTotal")) / threads_,
+                  .operations = fit_operations(spans(false), spans(true))};
   for (const DType dtype : {DType::bf16, DType::f32})
     type.flops_per_second[std::string(dtype_name(dtype))] =
         cpu::peak_flops_per_second(dtype, 1, peak_seconds);
   Cluster cluster{.name = "local", .types = {type}};
   cluster.nodes.push_back(
-      {.devices = std::vector<int>(static_cast<size_t>(threads), 0),
+      {.devices = std::vector<int>(static_cast<size_t>(threads_), 0),
        .inside = {.bytes_per_second = 1e12,  // memory changes hands, no bytes move
                   .latency_seconds = message_latency_seconds()}});
   return cluster;

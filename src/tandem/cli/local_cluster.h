@@ -5,21 +5,26 @@
 
 namespace tandem::cli {
 
-// Measures operations with the store's weights, in rounds of some seconds, so that other
-// measurements can take turns with it: a machine whose speed drifts then drifts for both.
+// Measures operations with the store's weights, in rounds, so that other measurements can take
+// turns with it: a machine whose speed drifts then drifts for both.
 class LocalCalibration {
  public:
-  // `trains` adds operations of training, which changes the weights.
-  LocalCalibration(ParameterStore& store, bool trains) : store_(store), trains_(trains) {}
+  // Each round on one thread, and on all threads at once.
+  LocalCalibration(ParameterStore& store, int threads);
 
-  void round();
+  void infer();
+  void train();  // changes the weights
   // One device a thread, in one node, from all rounds so far.
-  Cluster cluster(int threads) const;
+  Cluster cluster() const;
 
  private:
-  ParameterStore& store_;
-  bool trains_;
-  std::vector<RankSpans> spans_;
+  std::vector<RankSpans> spans(bool crowded) const;
+
+  int threads_;
+  std::vector<Measurement> inference_[2], training_[2];  // alone, crowded
 };
+
+// Training takes ten times as long as inference, and its operations vary less.
+inline constexpr int inferences_a_training = 5;
 
 }  // namespace tandem::cli

@@ -1,5 +1,7 @@
 #include "tandem/cluster/cluster.h"
 
+#include <algorithm>
+
 #include "tandem/base/error.h"
 
 namespace tandem {
@@ -27,6 +29,13 @@ const DeviceType& Cluster::type_of(int device) const {
     device -= count;
   }
   TANDEM_CHECK(false, "device {} of {}", device, devices());
+}
+
+bool Cluster::crowds() const {
+  return std::ranges::any_of(types, [](const DeviceType& type) {
+    return std::ranges::any_of(type.operations,
+                               [](const auto& named) { return named.second.crowded > 1; });
+  });
 }
 
 }  // namespace tandem

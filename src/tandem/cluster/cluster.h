@@ -19,6 +19,8 @@ struct OperationSpeed {
   double flops_per_second = 0;
   double bytes_per_second = 0;
   double overhead_seconds = 0;
+  double hidden = 1;   // share of the shorter of computing and reading that hides behind the longer
+  double crowded = 1;  // so many times as long while all other devices of the node are busy
 };
 
 struct DeviceType {
@@ -61,6 +63,8 @@ struct Cluster {
   // Devices are numbered through all nodes in order.
   int node_of(int device) const;
   const DeviceType& type_of(int device) const;
+  // Some operations take longer while other devices of their node are busy.
+  bool crowds() const;
   int leaf_of(int node) const { return nodes_per_leaf > 0 ? node / nodes_per_leaf : 0; }
 };
 

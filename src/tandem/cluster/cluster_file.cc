@@ -6,10 +6,21 @@
 namespace tandem {
 namespace {
 
-double share(const YamlMap& map, const char* key) {
+double share_or_zero(const YamlMap& map, const char* key) {
   const double value = map.not_negative(key, 1);
-  if (value == 0 || value > 1)
-    throw InputError("{}: {} is not a share between 0 and 1", map.path(key), value);
+  if (value > 1) throw InputError("{}: {} is not a share between 0 and 1", map.path(key), value);
+  return value;
+}
+
+double share(const YamlMap& map, const char* key) {
+  const double value = share_or_zero(map, key);
+  if (value == 0) throw InputError("{}: a share of 0", map.path(key));
+  return value;
+}
+
+double slowdown(const YamlMap& map, const char* key) {
+  const double value = map.not_negative(key, 1);
+  if (value < 1) throw InputError("{}: {} is below 1", map.path(key), value);
   return value;
 }
 
@@ -35,11 +46,14 @@ DeviceType parse_type(const std::string& name, const YAML::Node& node, const std
   if (!map.has("operations")) return type;
   for (const auto& entry : map.field("operations")) {
     const auto operation = entry.first.as<std::string>();
-    const YamlMap speed(entry.second, map.path("operations") + ", " + operation,
-                        {"flops_per_second", "bytes_per_second", "overhead_seconds"});
+    const YamlMap speed(
+        entry.second, map.path("operations") + ", " + operation,
+        {"flops_per_second", "bytes_per_second", "overhead_seconds", "hidden", "crowded"});
     type.operations[operation] = {.flops_per_second = speed.not_negative("flops_per_second", 0),
                                   .bytes_per_second = speed.not_negative("bytes_per_second", 0),
-                                  .overhead_seconds = speed.not_negative("overhead_seconds", 0)};
+                                  .overhead_seconds = speed.not_negative("overhead_seconds", 0),
+                                  .hidden = share_or_zero(speed, "hidden"),
+                                  .crowded = slowdown(speed, "crowded")};
   }
   return type;
 }
@@ -117,6 +131,8 @@ void emit_type(YAML::Emitter& out, const DeviceType& type) {
       number("flops_per_second", speed.flops_per_second);
       number("bytes_per_second", speed.bytes_per_second);
       number("overhead_seconds", speed.overhead_seconds);
+      number("hidden", speed.hidden);
+      number("crowded", speed.crowded);
       out << YAML::EndMap;
     }
     out << YAML::EndMap;

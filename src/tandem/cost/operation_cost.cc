@@ -17,12 +17,13 @@ double peak_flops_per_second(const DeviceType& type, std::string_view dtype) {
 }
 
 double roofline_seconds(const OperationSpeed& speed, const Cost& cost) {
-  return std::max(cost.flops / speed.flops_per_second, cost.bytes / speed.bytes_per_second) +
-         speed.overhead_seconds;
+  const auto [shorter, longer] =
+      std::minmax({cost.flops / speed.flops_per_second, cost.bytes / speed.bytes_per_second});
+  return longer + (1 - speed.hidden) * shorter + speed.overhead_seconds;
 }
 
 double operation_seconds(const DeviceType& type, std::string_view operation, std::string_view dtype,
-                         const Cost& cost) {
+                         const Cost& cost, double crowding) {
   OperationSpeed speed{peak_flops_per_second(type, dtype) * type.compute_efficiency,
                        type.memory_bytes_per_second * type.memory_efficiency,
                        type.operation_overhead_seconds};
@@ -32,8 +33,10 @@ double operation_seconds(const DeviceType& type, std::string_view operation, std
     if (own.flops_per_second > 0) speed.flops_per_second = own.flops_per_second;
     if (own.bytes_per_second > 0) speed.bytes_per_second = own.bytes_per_second;
     speed.overhead_seconds = own.overhead_seconds;
+    speed.hidden = own.hidden;
+    speed.crowded = own.crowded;
   }
-  return roofline_seconds(speed, cost);
+  return roofline_seconds(speed, cost) * (1 + (speed.crowded - 1) * crowding);
 }
 
 double floor_seconds(const DeviceType& type, std::string_view dtype, const Cost& cost) {

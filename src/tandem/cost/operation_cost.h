@@ -8,14 +8,16 @@
 
 namespace tandem {
 
-// max(FLOPs / flops_per_second, bytes / bytes_per_second) + overhead.
+// Computing takes FLOPs / flops_per_second, reading and writing bytes / bytes_per_second: the
+// longer of both, what does not hide of the shorter, and the overhead.
 double roofline_seconds(const OperationSpeed& speed, const Cost& cost);
 
 // max(FLOPs / (peak * efficiency), bytes / (bandwidth * efficiency)) + overhead. What was measured
-// of this operation takes the place of peak, bandwidth and overhead. A dtype that the type does not
-// list is computed as the next wider one that it does.
+// of this operation takes the place of all of that. A dtype that the type does not list is computed
+// as the next wider one that it does. `crowding`: how many of the node's other devices are busy as
+// well, as a share.
 double operation_seconds(const DeviceType& type, std::string_view operation, std::string_view dtype,
-                         const Cost& cost);
+                         const Cost& cost, double crowding = 0);
 
 // FLOP/s of a dtype at the best.
 double peak_flops_per_second(const DeviceType& type, std::string_view dtype);

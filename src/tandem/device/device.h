@@ -28,6 +28,15 @@ namespace tandem {
   X(SquaredSum) X(EncodeGradient) X(DecodeGradient)
 // clang-format on
 
+// What spans of an operation are called, and what a device type may say about it. Drawing the
+// numbers of dropout takes long enough to make it another operation.
+template <class Operation>
+const char* name_of([[maybe_unused]] const Operation& op) {
+  if constexpr (requires { Operation::name_with_dropout; })
+    if (op.dropout.active()) return Operation::name_with_dropout;
+  return Operation::name;
+}
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -71,7 +80,7 @@ class Track {
 
   template <class Operation>
   void run(const Operation& op) const {
-    Span span{.name = Operation::name,
+    Span span{.name = name_of(op),
               .lane = lane_,
               .backward = backward,
               .layer = layer,

@@ -31,40 +31,73 @@ double misfit(const std::vector<Timing>& samples, const OperationSpeed& speed) {
   return sum;
 }
 
-// A coarse grid over all three, then finer ones around the best.
+// A coarse grid over everything, then finer ones around the best.
 OperationSpeed fit(const std::vector<Timing>& samples) {
   OperationSpeed best;
   double least = std::numeric_limits<double>::infinity();
+  std::vector<double> hidden{0, 0.25, 0.5, 0.75, 1};
   std::vector<double> flops = logarithmic(1e8, 1e13, 26), bytes = logarithmic(1e8, 1e12, 21),
                       overheads = logarithmic(1e-8, 1e-3, 16);
   overheads.push_back(0);
   for (int round = 0; round < 3; ++round) {
     for (const double f : flops)
       for (const double b : bytes)
-        for (const double o : overheads) {
-          const OperationSpeed speed{f, b, o};
-          const double m = misfit(samples, speed);
-          if (m < least) least = m, best = speed;
-        }
+        for (const double o : overheads)
+          for (const double h : hidden) {
+            const OperationSpeed speed{f, b, o, h};
+            const double m = misfit(samples, speed);
+            if (m < least) least = m, best = speed;
+          }
     const double width = round == 0 ? 1.6 : 1.12;
     flops = logarithmic(best.flops_per_second / width, best.flops_per_second * width, 13);
     bytes = logarithmic(best.bytes_per_second / width, best.bytes_per_second * width, 13);
     overheads = {best.overhead_seconds};
     if (best.overhead_seconds > 0)
       overheads = logarithmic(best.overhead_seconds / width, best.overhead_seconds * width, 9);
+    hidden = {best.hidden};
   }
   return best;
 }
 
-void scale_to_sum(const std::vector<Timing>& samples, OperationSpeed& speed) {
+// What all samples took, in what the speed says they take.
+double slowdown(const std::vector<Timing>& samples, const OperationSpeed& speed) {
   double measured = 0, predicted = 0;
   for (const Timing& s : samples) {
     measured += s.weight;
     predicted += s.weight * roofline_seconds(speed, s.cost) / s.seconds;
   }
-  speed.flops_per_second *= predicted / measured;
-  speed.bytes_per_second *= predicted / measured;
-  speed.overhead_seconds *= measured / predicted;
+  return measured / predicted;
+}
+
+void scale(OperationSpeed& speed, double slowdown) {
+  speed.flops_per_second /= slowdown;
+  speed.bytes_per_second /= slowdown;
+  speed.overhead_seconds *= slowdown;
+}
+
+// The sizes of each operation that took most of its time.
+std::map<std::string, std::vector<Timing>, std::less<>> timings(
+    const std::vector<RankSpans>& ranks) {
+  using Size = std::pair<double, double>;
+  std::map<std::string, std::map<Size, std::vector<double>>, std::less<>> measured;
+  for (const RankSpans& rank : ranks)
+    for (const Span& span : rank.spans)
+      if (span.lane == Lane::attention || span.lane == Lane::expert)
+        measured[span.name][{span.cost.flops, span.cost.bytes}].push_back(
+            std::max(1e-9, span.end_seconds - span.start_seconds));
+  std::map<std::string, std::vector<Timing>, std::less<>> all;
+  for (auto& [name, sizes] : measured) {
+    std::vector<Timing>& samples = all[name];
+    for (auto& [size, seconds] : sizes) {
+      const double mean = middle_mean(seconds);
+      samples.push_back(
+          {{size.first, size.second}, mean, mean * static_cast<double>(seconds.size())});
+    }
+    constexpr size_t most = 64;
+    std::ranges::sort(samples, std::greater(), &Timing::weight);
+    if (samples.size() > most) samples.resize(most);
+  }
+  return all;
 }
 
 Task<> play_ping_pong(Endpoint& own, int peer, bool begins, int rounds) {
@@ -78,56 +111,48 @@ Task<> play_ping_pong(Endpoint& own, int peer, bool begins, int rounds) {
 
 }  // namespace
 
-Measurement measure(ParameterStore& store, const Plan& plan, const Workload& work, int rank_threads,
-                    int steps) {
-  Engine engine(plan, store,
-                WorldSettings{.threads = rank_threads * plan.ranks(),
-                              .keep_all_spans = true,
-                              .rank = {.trainable = work.kind == WorkKind::train}});
-  WorkloadRunner runner(engine, work, steps + 1, engine.model().vocab_size);
-  if (work.kind == WorkKind::decode) runner.fill_context();
-  runner.step(0);
-  engine.clear_spans();
-  engine.record_routing();
-  std::vector<double> seconds;
-  const auto now = [&] { return engine.world().controller().now_seconds(); };
-  for (int i = 1; i <= steps; ++i) {
-    const double begin = now();
-    runner.step(i);
-    seconds.push_back(now() - begin);
-  }
-  return {.seconds = std::move(seconds), .spans = engine.spans(), .routing = engine.routing()};
-}
+struct Measurement::Running {
+  Engine engine;
+  WorkloadRunner runner;
 
-void Measurement::add(Measurement again) {
-  if (routing.empty()) routing = std::move(again.routing);
-  seconds.insert(seconds.end(), again.seconds.begin(), again.seconds.end());
-  for (RankSpans& rank : again.spans) spans.push_back(std::move(rank));
+  Running(const Plan& plan, ParameterStore& store, const Workload& work, int steps)
+      : engine(plan, store,
+               WorldSettings{.threads = plan.ranks(),
+                             .keep_all_spans = true,
+                             .rank = {.trainable = work.kind == WorkKind::train}}),
+        runner(engine, work, steps + 1, engine.model().vocab_size) {
+    if (work.kind == WorkKind::decode) runner.fill_context();
+    engine.record_routing();
+  }
+};
+
+void Measurement::run() {
+  if (!running_) running_ = std::make_shared<Running>(plan_, store_, work_, steps_);
+  Engine& engine = running_->engine;
+  running_->runner.step(0);
+  engine.clear_spans();
+  const auto now = [&] { return engine.world().controller().now_seconds(); };
+  for (int i = 1; i <= steps_; ++i) {
+    const double begin = now();
+    running_->runner.step(i);
+    seconds_.push_back(now() - begin);
+  }
+  for (RankSpans& rank : engine.spans()) spans_.push_back(std::move(rank));
+  if (routing_.empty()) routing_ = engine.routing();
+  // Gradients and optimizer state of several would not fit beside one another.
+  if (work_.kind == WorkKind::train) running_.reset();
 }
 
 std::map<std::string, OperationSpeed, std::less<>> fit_operations(
-    const std::vector<RankSpans>& spans) {
-  using Size = std::pair<double, double>;
-  std::map<std::string, std::map<Size, std::vector<double>>, std::less<>> measured;
-  for (const RankSpans& rank : spans)
-    for (const Span& span : rank.spans)
-      if (span.lane == Lane::attention || span.lane == Lane::expert)
-        measured[span.name][{span.cost.flops, span.cost.bytes}].push_back(
-            std::max(1e-9, span.end_seconds - span.start_seconds));
+    const std::vector<RankSpans>& alone, const std::vector<RankSpans>& crowded) {
   std::map<std::string, OperationSpeed, std::less<>> speeds;
-  for (auto& [name, sizes] : measured) {
-    std::vector<Timing> samples;
-    for (auto& [size, seconds] : sizes) {
-      const double mean = middle_mean(seconds);
-      samples.push_back(
-          {{size.first, size.second}, mean, mean * static_cast<double>(seconds.size())});
-    }
-    // The sizes that take most of the time say most.
-    constexpr size_t most = 64;
-    std::ranges::sort(samples, std::greater(), &Timing::weight);
-    if (samples.size() > most) samples.resize(most);
-    scale_to_sum(samples, speeds[name] = fit(samples));
+  for (const auto& [name, samples] : timings(alone)) {
+    OperationSpeed& speed = speeds[name] = fit(samples);
+    scale(speed, slowdown(samples, speed));
   }
+  for (const auto& [name, samples] : timings(crowded))
+    if (const auto found = speeds.find(name); found != speeds.end())
+      found->second.crowded = std::max(1.0, slowdown(samples, found->second));
   return speeds;
 }
 

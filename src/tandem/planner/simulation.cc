@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tandem/cost/operation_cost.h"
+#include "tandem/planner/crowding.h"
 #include "tandem/planner/extrapolate.h"
 #include "tandem/runtime/optimizer.h"
 
@@ -12,10 +13,12 @@ namespace {
 class Simulation {
  public:
   Simulation(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
-             const Workload& work, const SimulationSettings& settings)
+             const Workload& work, const SimulationSettings& settings,
+             std::vector<Crowding> crowding = {})
       : cluster_(cluster),
         work_(work),
         settings_(settings),
+        crowding_(std::move(crowding)),
         store_(ParameterStore::shapes(model, settings.dtype)),
         engine_(plan, store_, [&](const Plan& p, ParameterStore& store) {
           const SimSettings world{
@@ -23,12 +26,20 @@ class Simulation {
                                            : make_routing(settings.routing, model, settings.seed),
               .devices = settings.devices,
               .trainable = work.kind == WorkKind::train,
-              .faults = settings.faults};
+              .faults = settings.faults,
+              .crowding = crowding_};
           auto made = std::make_unique<SimWorld>(p, store, cluster, world);
           world_ = made.get();
           return made;
         }) {
     check();
+  }
+
+  // That of one step in which nobody is slowed by it: a first guess, and the one that is used.
+  std::vector<Crowding> crowding() {
+    WorkloadRunner runner(engine_, work_, 1, one_token);
+    step(runner, 0);
+    return crowding_of(engine_.spans(), cluster_, world_->devices());
   }
 
   Prediction run() {
@@ -144,6 +155,7 @@ class Simulation {
   const Cluster& cluster_;
   const Workload& work_;
   const SimulationSettings& settings_;
+  std::vector<Crowding> crowding_;
   ParameterStore store_;
   SimWorld* world_ = nullptr;
   Engine engine_;
@@ -157,7 +169,9 @@ constexpr int layers_apart = 2;
 Prediction simulate(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
                     const Workload& work, const SimulationSettings& settings) {
   const auto run = [&](const ModelConfig& m, const Plan& p) {
-    return Simulation(m, p, cluster, work, settings).run();
+    std::vector<Crowding> crowding;
+    if (cluster.crowds()) crowding = Simulation(m, p, cluster, work, settings).crowding();
+    return Simulation(m, p, cluster, work, settings, std::move(crowding)).run();
   };
   const double layers = static_cast<double>(model.layers) / static_cast<double>(plan.stages.size());
   const int most = settings.stage_layers;

@@ -64,8 +64,9 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
   const auto shared_plan = std::make_shared<const Plan>(plan);
   for (int number = 0; number < ranks; ++number) {
     Seat& seat = *seats_.emplace_back(std::make_unique<Seat>(number));
-    seat.device = make_sim_device(type_of(number), routing_, hub_.clock_seconds(number),
-                                  pace_of(number, settings.faults));
+    seat.device = make_sim_device(
+        type_of(number), routing_, hub_.clock_seconds(number), pace_of(number, settings.faults),
+        settings.crowding.empty() ? Crowding{} : settings.crowding.at(number));
     seat.transport = hub_.connect(number);
     seat.rank = std::make_unique<Rank>(shared_plan, number, store, *seat.device, *seat.transport,
                                        seat.recorder, rank_settings);

@@ -17,6 +17,7 @@ struct SimSettings {
   std::vector<int> devices;  // of the cluster, by rank; empty: rank r sits on device r
   bool trainable = false, shard_optimizer = true;
   std::vector<Fault> faults;
+  std::vector<Crowding> crowding;  // by rank; empty: each works as fast as if it were alone
 };
 
 class SimWorld final : public World {
@@ -36,6 +37,7 @@ class SimWorld final : public World {
   void adopt(const Plan&) override {}
 
   const SimHub& hub() const { return hub_; }
+  const std::vector<int>& devices() const { return devices_; }
   const DeviceType& type_of(int rank) const { return cluster_.type_of(devices_[rank]); }
 
  private:

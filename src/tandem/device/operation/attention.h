@@ -43,6 +43,7 @@ struct AttentionHeads {
 // row, head number), feature = key position.
 struct Attention {
   static constexpr const char* name = "attention";
+  static constexpr const char* name_with_dropout = "attention with dropout";
   Tensor q, keys, values, out, logsumexp;
   std::span<const AttentionSequence> sequences;
   AttentionHeads heads;

@@ -75,6 +75,7 @@ struct ExpertMatrices {
 // for experts without one). Dropout masks the hidden features.
 struct Experts {
   static constexpr const char* name = "experts";
+  static constexpr const char* name_with_dropout = "experts with dropout";
   RowList in, out;
   std::span<const int32_t> offsets;
   std::span<const ExpertMatrices> weights;

@@ -63,6 +63,7 @@ struct Sum {
 // residual (f32) += dropout(y).
 struct AddResidual {
   static constexpr const char* name = "residual";
+  static constexpr const char* name_with_dropout = "residual with dropout";
   Tensor y, residual;
   Dropout dropout;
   Cost cost() const;

@@ -51,8 +51,13 @@ DType dtype_of(const Operation& op) {
 
 class SimDevice final : public Device {
  public:
-  SimDevice(const DeviceType& type, const Routing& routing, double& clock_seconds, Pace pace)
-      : type_(type), routing_(routing), clock_seconds_(clock_seconds), pace_(std::move(pace)) {}
+  SimDevice(const DeviceType& type, const Routing& routing, double& clock_seconds, Pace pace,
+            Crowding crowding)
+      : type_(type),
+        routing_(routing),
+        clock_seconds_(clock_seconds),
+        pace_(std::move(pace)),
+        crowding_(std::move(crowding)) {}
 
   Tensor allocate(int64_t rows, int64_t cols, DType dtype) override {
     const int64_t bytes = rows * cols * size_of(dtype);
@@ -86,17 +91,22 @@ class SimDevice final : public Device {
     return allocate(rows, cols, DType::f32);
   }
 
-#define TANDEM_EXECUTE(Operation)                                                        \
-  void execute(const Operation& op) override {                                           \
-    clock_seconds_ = pace_.end_seconds(                                                  \
-        clock_seconds_,                                                                  \
-        operation_seconds(type_, Operation::name, dtype_name(dtype_of(op)), op.cost())); \
-    answer(op);                                                                          \
+#define TANDEM_EXECUTE(Operation)               \
+  void execute(const Operation& op) override {  \
+    take(name_of(op), dtype_of(op), op.cost()); \
+    answer(op);                                 \
   }
   TANDEM_OPERATIONS(TANDEM_EXECUTE)
 #undef TANDEM_EXECUTE
 
  private:
+  void take(const char* operation, DType dtype, const Cost& cost) {
+    const auto crowding = crowding_.find(operation);
+    clock_seconds_ = pace_.end_seconds(
+        clock_seconds_, operation_seconds(type_, operation, dtype_name(dtype), cost,
+                                          crowding == crowding_.end() ? 0 : crowding->second));
+  }
+
   template <class Operation>
   void answer(const Operation&) {}
   // Integers are real: they say where rows go.
@@ -119,6 +129,7 @@ class SimDevice final : public Device {
   const Routing& routing_;
   double& clock_seconds_;
   Pace pace_;
+  Crowding crowding_;
   std::shared_ptr<Use> use_ = std::make_shared<Use>();
   std::vector<float> zeros_;
 };
@@ -126,8 +137,9 @@ class SimDevice final : public Device {
 }  // namespace
 
 std::unique_ptr<Device> make_sim_device(const DeviceType& type, const Routing& routing,
-                                        double& clock_seconds, Pace pace) {
-  return std::make_unique<SimDevice>(type, routing, clock_seconds, std::move(pace));
+                                        double& clock_seconds, Pace pace, Crowding crowding) {
+  return std::make_unique<SimDevice>(type, routing, clock_seconds, std::move(pace),
+                                     std::move(crowding));
 }
 
 }  // namespace tandem

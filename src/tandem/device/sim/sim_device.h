@@ -4,7 +4,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "tandem/cluster/cluster.h"
 #include "tandem/cluster/pace.h"
@@ -16,9 +18,13 @@ namespace tandem {
 // answer, whichever rank asks.
 using Routing = std::function<void(int64_t layer, uint64_t token_key, std::span<int32_t> experts)>;
 
+// For an operation, by its name: the share of the node's other devices that is busy meanwhile.
+using Crowding = std::map<std::string, double, std::less<>>;
+
 // `clock_seconds` is the rank's; operations move it on, at the given pace. All references must
 // outlive the device.
 std::unique_ptr<Device> make_sim_device(const DeviceType& type, const Routing& routing,
-                                        double& clock_seconds, Pace pace = {});
+                                        double& clock_seconds, Pace pace = {},
+                                        Crowding crowding = {});
 
 }  // namespace tandem
