@@ -46,7 +46,7 @@ TEST(Cluster, NumbersDevicesThroughNodes) {
 TEST(Cluster, PrintsWhatItReads) {
   Cluster cluster = parse_cluster(two_nodes, "file");
   EXPECT_FALSE(cluster.crowds());
-  cluster.types[0].operations["linear"] = {2e11, 1e10, 4e-6, .hidden = 0, .crowded = 1.5};
+  cluster.types[0].operations["linear"] = {2e11, 1e10, 4e-6, 0, 1.5};
   EXPECT_TRUE(cluster.crowds());
   const std::string text = cluster_yaml(cluster);
   EXPECT_EQ(cluster_yaml(parse_cluster(text, "again")), text);

@@ -36,17 +36,17 @@ TEST(OperationSeconds, PrefersWhatWasMeasured) {
 
 TEST(OperationSeconds, AddsWhatDoesNotHide) {
   DeviceType type = device();
-  type.operations["linear"] = {100, 10, 1, .hidden = 0.25};
+  type.operations["linear"] = {100, 10, 1, 0.25};
   EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {2000, 80}), 20 + 0.75 * 8 + 1);
   EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {800, 200}), 20 + 0.75 * 8 + 1);
 }
 
 TEST(OperationSeconds, GrowsWithTheCrowd) {
   DeviceType type = device();
-  type.operations["linear"] = {100, 10, 1, .crowded = 3};
-  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {1000, 0}, 0), 11);
-  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {1000, 0}, 0.5), 22);
-  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {1000, 0}, 1), 33);
+  type.operations["linear"] = {100, 10, 1, 1, 3};
+  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {1500, 100}, 0), 15 + 1);
+  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {1500, 100}, 0.5), 20 + 1);
+  EXPECT_DOUBLE_EQ(operation_seconds(type, "linear", "bf16", {1500, 100}, 1), 30 + 1);
   EXPECT_DOUBLE_EQ(operation_seconds(type, "norm", "bf16", {5000, 8}, 1), 10 + 3);
 }
 

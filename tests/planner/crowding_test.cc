@@ -41,7 +41,7 @@ TEST(Crowding, SlowsWhoWorksAtTheSameTime) {
     double seconds[2] = {};
     for (const int crowded : {0, 1}) {
       for (const char* name : {"experts", "attention", "linear"})
-        cluster.types[0].operations[name] = {1e9, 1e9, 0, .crowded = 1.0 + crowded};
+        cluster.types[0].operations[name] = {1e15, 1e9, 0, 1, 1.0 + crowded};
       seconds[crowded] = simulate(small_model(), make_plan(plan, small_model()), cluster, work,
                                   {.devices = devices})
                              .step_seconds;

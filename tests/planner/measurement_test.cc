@@ -28,11 +28,10 @@ RankSpans spans_of(const DeviceType& type, const std::vector<const char*>& opera
 
 // Spans that took what a roofline says are described by that roofline.
 TEST(FitOperations, FindsWhatSpansWereMadeOf) {
-  const DeviceType made{
-      .flops_per_second = {{"f32", 1}},
-      .operations = {{"linear", {2e11, 1e10, 4e-6, .hidden = 0.5, .crowded = 1.25}},
-                     {"norm", {1e10, 1e9, 0, .crowded = 2}},
-                     {"copy", {1e10, 1e9, 0, .hidden = 0}}}};
+  const DeviceType made{.flops_per_second = {{"f32", 1}},
+                        .operations = {{"linear", {2e11, 1e10, 4e-6, 0.5, 1.25}},
+                                       {"norm", {1e10, 1e9, 0, 1, 2}},
+                                       {"copy", {1e10, 1e9, 0, 0, 1}}}};
   const RankSpans alone = spans_of(made, {"linear", "norm", "copy"}, 0);
   const RankSpans crowded = spans_of(made, {"linear", "norm", "zero"}, 1);
   const auto fitted = fit_operations({alone}, {crowded, crowded});

@@ -43,11 +43,12 @@ void run(CalibrateOptions& o) {
 
 LocalCalibration::LocalCalibration(ParameterStore& store, int threads) : threads_(threads) {
   for (const bool crowded : {false, true}) {
-    const int copies = crowded ? threads : 1;
-    const Plan plan = make_plan(fmt::format("single:copies={}", copies), store.config());
-    // Each copy has as much to do as one that is alone.
+    // The crowd reads different experts: what one of it reads would come from the cache for others.
+    const int ranks = crowded ? threads : 1;
+    const Plan plan = make_plan(fmt::format("ep:ranks={}", ranks), store.config());
+    // Each rank has as much to do as one that is alone.
     const auto add = [&](std::vector<Measurement>& to, Workload work, int steps) {
-      work.sequences *= copies;
+      work.sequences *= ranks;
       to.emplace_back(store, plan, work, steps);
     };
     for (const int64_t sequences : {1, 4, 16, 32})

@@ -20,7 +20,7 @@ struct OperationSpeed {
   double bytes_per_second = 0;
   double overhead_seconds = 0;
   double hidden = 1;   // share of the shorter of computing and reading that hides behind the longer
-  double crowded = 1;  // so many times as long while all other devices of the node are busy
+  double crowded = 1;  // so many times as long for bytes while all others of the node are busy
 };
 
 struct DeviceType {

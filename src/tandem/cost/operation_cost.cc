@@ -16,9 +16,10 @@ double peak_flops_per_second(const DeviceType& type, std::string_view dtype) {
   return type.flops_per_second.begin()->second;
 }
 
-double roofline_seconds(const OperationSpeed& speed, const Cost& cost) {
-  const auto [shorter, longer] =
-      std::minmax({cost.flops / speed.flops_per_second, cost.bytes / speed.bytes_per_second});
+double roofline_seconds(const OperationSpeed& speed, const Cost& cost, double crowding) {
+  const double slowdown = 1 + (speed.crowded - 1) * crowding;
+  const auto [shorter, longer] = std::minmax(
+      {cost.flops / speed.flops_per_second, cost.bytes / speed.bytes_per_second * slowdown});
   return longer + (1 - speed.hidden) * shorter + speed.overhead_seconds;
 }
 
@@ -36,7 +37,7 @@ double operation_seconds(const DeviceType& type, std::string_view operation, std
     speed.hidden = own.hidden;
     speed.crowded = own.crowded;
   }
-  return roofline_seconds(speed, cost) * (1 + (speed.crowded - 1) * crowding);
+  return roofline_seconds(speed, cost, crowding);
 }
 
 double floor_seconds(const DeviceType& type, std::string_view dtype, const Cost& cost) {

@@ -24,10 +24,11 @@ std::vector<double> logarithmic(double first, double last, int count) {
   return values;
 }
 
-double misfit(const std::vector<Timing>& samples, const OperationSpeed& speed) {
+double misfit(const std::vector<Timing>& samples, const OperationSpeed& speed,
+              double crowding = 0) {
   double sum = 0;
   for (const Timing& s : samples)
-    sum += s.weight * std::abs(std::log(roofline_seconds(speed, s.cost) / s.seconds));
+    sum += s.weight * std::abs(std::log(roofline_seconds(speed, s.cost, crowding) / s.seconds));
   return sum;
 }
 
@@ -35,7 +36,7 @@ double misfit(const std::vector<Timing>& samples, const OperationSpeed& speed) {
 OperationSpeed fit(const std::vector<Timing>& samples) {
   OperationSpeed best;
   double least = std::numeric_limits<double>::infinity();
-  std::vector<double> hidden{0, 0.25, 0.5, 0.75, 1};
+  constexpr double hidden[] = {0, 0.25, 0.5, 0.75, 1};
   std::vector<double> flops = logarithmic(1e8, 1e13, 26), bytes = logarithmic(1e8, 1e12, 21),
                       overheads = logarithmic(1e-8, 1e-3, 16);
   overheads.push_back(0);
@@ -54,25 +55,28 @@ OperationSpeed fit(const std::vector<Timing>& samples) {
     overheads = {best.overhead_seconds};
     if (best.overhead_seconds > 0)
       overheads = logarithmic(best.overhead_seconds / width, best.overhead_seconds * width, 9);
-    hidden = {best.hidden};
   }
   return best;
 }
 
-// What all samples took, in what the speed says they take.
-double slowdown(const std::vector<Timing>& samples, const OperationSpeed& speed) {
+void scale_to_sum(const std::vector<Timing>& samples, OperationSpeed& speed) {
   double measured = 0, predicted = 0;
   for (const Timing& s : samples) {
     measured += s.weight;
     predicted += s.weight * roofline_seconds(speed, s.cost) / s.seconds;
   }
-  return measured / predicted;
+  speed.flops_per_second *= predicted / measured;
+  speed.bytes_per_second *= predicted / measured;
+  speed.overhead_seconds *= measured / predicted;
 }
 
-void scale(OperationSpeed& speed, double slowdown) {
-  speed.flops_per_second /= slowdown;
-  speed.bytes_per_second /= slowdown;
-  speed.overhead_seconds *= slowdown;
+double fit_crowded(const std::vector<Timing>& samples, OperationSpeed speed) {
+  constexpr double most = 8;
+  constexpr int steps = 200;
+  return std::ranges::min(logarithmic(1, most, steps), {}, [&](double crowded) {
+    speed.crowded = crowded;
+    return misfit(samples, speed, 1);
+  });
 }
 
 // The sizes of each operation that took most of its time.
@@ -147,12 +151,11 @@ std::map<std::string, OperationSpeed, std::less<>> fit_operations(
     const std::vector<RankSpans>& alone, const std::vector<RankSpans>& crowded) {
   std::map<std::string, OperationSpeed, std::less<>> speeds;
   for (const auto& [name, samples] : timings(alone)) {
-    OperationSpeed& speed = speeds[name] = fit(samples);
-    scale(speed, slowdown(samples, speed));
+    scale_to_sum(samples, speeds[name] = fit(samples));
   }
   for (const auto& [name, samples] : timings(crowded))
     if (const auto found = speeds.find(name); found != speeds.end())
-      found->second.crowded = std::max(1.0, slowdown(samples, found->second));
+      found->second.crowded = fit_crowded(samples, found->second);
   return speeds;
 }
 
