@@ -185,17 +185,5 @@ void hidden_backward(const Hidden& in, const float* dh, float* h, float* dgate, 
   HWY_DYNAMIC_DISPATCH(hidden_backward)(in, dh, h, dgate, dup);
 }
 
-void dropout_scales(const Dropout& dropout, int64_t row, const Interval& columns, float* scale) {
-  const RandomSource source = dropout.source();
-  const uint64_t key = dropout.keys[static_cast<size_t>(row)];
-  const float kept = 1.0f / (1.0f - dropout.probability);
-  std::array<uint32_t, 4> block{};
-  for (int64_t j = 0; j < columns.size(); ++j) {
-    const auto feature = static_cast<uint64_t>(dropout.first_feature + columns.begin + j);
-    if (j == 0 || feature % 4 == 0) block = source.block(key, feature / 4);
-    scale[j] = unit_float(block[feature % 4]) >= dropout.probability ? kept : 0.0f;
-  }
-}
-
 }  // namespace tandem::cpu
 #endif

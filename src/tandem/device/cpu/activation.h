@@ -21,7 +21,4 @@ void hidden(const Hidden& in, float* h);
 // h once more, and the gradients of gate (unused without one) and up from that of h.
 void hidden_backward(const Hidden& in, const float* dh, float* h, float* dgate, float* dup);
 
-// scale[j] = 0 where element (row, columns.begin + j) is masked, 1 / (1 - probability) elsewhere.
-void dropout_scales(const Dropout& dropout, int64_t row, const Interval& columns, float* scale);
-
 }  // namespace tandem::cpu

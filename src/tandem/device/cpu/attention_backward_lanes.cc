@@ -130,9 +130,9 @@ class TileGradient {
   void step(int64_t i, int64_t position, float* p, float* ds) {
     const float* mask = nullptr;
     if (op_.dropout.active()) {
-      dropout_mask(op_.dropout.source(), op_.dropout.probability,
-                   rows_.dropout_key(op_.dropout, op_.heads.first_head, i), position,
-                   kv_block_tokens, mask_);
+      const uint64_t key = rows_.dropout_key(op_.dropout, op_.heads.first_head, i);
+      dropout_mask(op_.dropout.source(), op_.dropout.probability, {&key, 1},
+                   {position, position + kv_block_tokens}, mask_, kv_block_tokens);
       mask = mask_;
     }
     gradient_step(p, ds, rows_.seen(i, position),

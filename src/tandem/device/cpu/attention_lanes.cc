@@ -194,9 +194,9 @@ class ItemKernel {
 
   void drop(int64_t i, int64_t position, float* scores) {
     const F32 d;
-    dropout_mask(op_.dropout.source(), op_.dropout.probability,
-                 rows_.dropout_key(op_.dropout, op_.heads.first_head, i), position, kv_block_tokens,
-                 mask_);
+    const uint64_t key = rows_.dropout_key(op_.dropout, op_.heads.first_head, i);
+    dropout_mask(op_.dropout.source(), op_.dropout.probability, {&key, 1},
+                 {position, position + kv_block_tokens}, mask_, kv_block_tokens);
     for (int64_t j = 0; j < kv_block_tokens; j += lane_count()) {
       hn::Store(hn::Mul(hn::Load(d, scores + j), hn::Load(d, mask_ + j)), d, scores + j);
     }

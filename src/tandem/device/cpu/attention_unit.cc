@@ -23,9 +23,9 @@ void Unit::mask(const Dropout& dropout, int64_t first_head, int64_t position,
                 BlockScores& to) const {
   float factors[kv_block_tokens];
   for (int64_t lane = 0; lane < count(); ++lane) {
-    dropout_mask(dropout.source(), dropout.probability,
-                 rows.dropout_key(dropout, first_head, some.begin + lane), position,
-                 kv_block_tokens, factors);
+    const uint64_t key = rows.dropout_key(dropout, first_head, some.begin + lane);
+    dropout_mask(dropout.source(), dropout.probability, {&key, 1},
+                 {position, position + kv_block_tokens}, factors, kv_block_tokens);
     for (int64_t j = 0; j < kv_block_tokens; ++j) to[j][lane] = factors[j];
   }
 }

@@ -4,6 +4,7 @@
 #include "tandem/device/cpu/bf16.h"
 #include "tandem/device/cpu/eight_bits.h"
 #include "tandem/device/cpu/kernels.h"
+#include "tandem/device/cpu/random_lanes.h"
 #include "tandem/device/cpu/shares.h"
 
 namespace tandem::cpu {
@@ -143,14 +144,12 @@ class Forward {
     const bool rounds = engine_.dtype == DType::bf16;
     if (rounds) round_to_bf16(up, count);
     if (rounds && w.gate) round_to_bf16(gate, count);
-    alignas(64) Sums h, scale;
+    alignas(64) Sums h, mask, scale;
     if (op_.dropout.active()) {
       std::memset(scale, 0, sizeof(scale));
-      alignas(64) float row[block_rows];
-      for (int64_t i = 0; i < pairs.size(); ++i) {
-        dropout_scales(op_.dropout, pairs.begin + i, features.shifted(w.first_feature), row);
-        for (int64_t f = 0; f < features.size(); ++f) scale[f][i] = row[f];
-      }
+      dropout_mask(op_.dropout, pairs, features.shifted(w.first_feature), mask[0], block_columns);
+      for (int64_t i = 0; i < pairs.size(); ++i)
+        for (int64_t f = 0; f < features.size(); ++f) scale[f][i] = mask[i][f];
     }
     hidden({.activation = op_.activation,
             .gate = w.gate ? gate : nullptr,

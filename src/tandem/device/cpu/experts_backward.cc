@@ -3,6 +3,7 @@
 #include "tandem/device/cpu/experts.h"
 #include "tandem/device/cpu/gradients.h"
 #include "tandem/device/cpu/kernels.h"
+#include "tandem/device/cpu/random_lanes.h"
 #include "tandem/device/cpu/shares.h"
 
 namespace tandem::cpu {
@@ -95,10 +96,10 @@ class Backward {
       };
       if (gated) read(op_.gate, gate[i]);
       read(op_.up, up[i]);
-      if (op_.dropout.active())
-        dropout_scales(op_.dropout, pairs.begin + i, features.shifted(weights(task).first_feature),
-                       scale[i]);
     }
+    if (op_.dropout.active())
+      dropout_mask(op_.dropout, pairs, features.shifted(weights(task).first_feature), scale[0],
+                   block_columns);
     hidden_backward({.activation = op_.activation,
                      .gate = gated ? gate[0] : nullptr,
                      .up = up[0],

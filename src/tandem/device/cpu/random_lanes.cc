@@ -41,20 +41,27 @@ HWY_INLINE WordPair multiply(Words a, uint32_t by) {
 #endif
 }
 
-// philox() of base/random.h for consecutive blocks, one a lane.
+// A block of each lane: number `block` of an item.
+struct Counters {
+  HWY_ALIGN uint32_t item_low[hn::MaxLanes(U32())], item_high[hn::MaxLanes(U32())];
+  HWY_ALIGN uint32_t block_low[hn::MaxLanes(U32())], block_high[hn::MaxLanes(U32())];
+
+  void set(int64_t lane, uint64_t item, uint64_t block) {
+    item_low[lane] = static_cast<uint32_t>(item);
+    item_high[lane] = static_cast<uint32_t>(item >> 32);
+    block_low[lane] = static_cast<uint32_t>(block);
+    block_high[lane] = static_cast<uint32_t>(block >> 32);
+  }
+};
+
+// philox() of base/random.h, a block a lane.
 struct Blocks {
   Words word[4];
 };
-HWY_INLINE Blocks philox_lanes(uint64_t key, uint64_t item, uint64_t first_block) {
+HWY_INLINE Blocks philox_lanes(uint64_t key, const Counters& counters) {
   const U32 d;
-  HWY_ALIGN uint32_t low[hn::MaxLanes(U32())], high[hn::MaxLanes(U32())];
-  for (size_t i = 0; i < hn::Lanes(d); ++i) {
-    low[i] = static_cast<uint32_t>(first_block + i);
-    high[i] = static_cast<uint32_t>((first_block + i) >> 32);
-  }
-  auto c0 = hn::Set(d, static_cast<uint32_t>(item)),
-       c1 = hn::Set(d, static_cast<uint32_t>(item >> 32));
-  auto c2 = hn::Load(d, low), c3 = hn::Load(d, high);
+  auto c0 = hn::Load(d, counters.item_low), c1 = hn::Load(d, counters.item_high);
+  auto c2 = hn::Load(d, counters.block_low), c3 = hn::Load(d, counters.block_high);
   uint32_t key0 = static_cast<uint32_t>(key), key1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const WordPair a = multiply(c0, 0xD2511F53), b = multiply(c2, 0xCD9E8D57);
@@ -75,39 +82,57 @@ HWY_INLINE Lanes unit_lanes(Words bits) {
   return hn::Mul(hn::ConvertTo(F32(), whole), hn::Set(F32(), 0x1p-24f));
 }
 
-// make(blocks, v) makes four vectors, one for each word; out[j] becomes number first + j.
+// make(blocks, v) makes four vectors, one for each word; out[i * stride + j] becomes number
+// numbers.begin + j of items[i]. Lanes go on from one item to the next.
 template <class Make>
-HWY_INLINE void by_blocks(uint64_t key, uint64_t item, int64_t first, int64_t count, float* out,
-                          const Make& make) {
-  constexpr int64_t most = 4 * static_cast<int64_t>(hn::MaxLanes(F32()));
-  HWY_ALIGN float made[most];
-  const int64_t step = 4 * lane_count();
-  for (int64_t from = first / 4 * 4; from < first + count; from += step) {
-    Lanes v[4];
-    make(philox_lanes(key, item, static_cast<uint64_t>(from) / 4), v);
+HWY_INLINE void by_blocks(uint64_t key, std::span<const uint64_t> items, const Interval& numbers,
+                          float* out, int64_t stride, const Make& make) {
+  constexpr int64_t block_numbers = 4;
+  HWY_ALIGN float made[block_numbers * hn::MaxLanes(F32())];
+  const Interval blocks{numbers.begin / block_numbers,
+                        (numbers.end + block_numbers - 1) / block_numbers};
+  if (numbers.empty()) return;
+  Counters counters = {};
+  size_t item = 0;
+  int64_t block = 0;  // of the next lane
+  while (item < items.size()) {
+    size_t made_item = item;
+    int64_t made_block = block, lanes = 0;
+    for (; lanes < lane_count() && item < items.size(); ++lanes) {
+      counters.set(lanes, items[item], blocks.begin + block);
+      if (++block == blocks.size()) block = 0, ++item;
+    }
+    Lanes v[block_numbers];
+    make(philox_lanes(key, counters), v);
 #if HWY_TARGET == HWY_SCALAR
-    for (int i = 0; i < 4; ++i) made[i] = hn::GetLane(v[i]);
+    for (int i = 0; i < block_numbers; ++i) made[i] = hn::GetLane(v[i]);
 #else
     hn::StoreInterleaved4(v[0], v[1], v[2], v[3], F32(), made);
 #endif
-    const int64_t begin = std::max(from, first), end = std::min(from + step, first + count);
-    std::copy(made + (begin - from), made + (end - from), out + (begin - first));
+    for (int64_t lane = 0; lane < lanes; ++made_item, made_block = 0) {
+      const int64_t some = std::min(lanes - lane, blocks.size() - made_block);
+      const int64_t first = (blocks.begin + made_block) * block_numbers;
+      const Interval wanted = overlap({first, first + some * block_numbers}, numbers);
+      std::copy_n(made + lane * block_numbers + (wanted.begin - first), wanted.size(),
+                  out + static_cast<int64_t>(made_item) * stride + (wanted.begin - numbers.begin));
+      lane += some;
+    }
   }
 }
 
-void mask(uint64_t source_key, float probability, uint64_t item, int64_t first, int64_t count,
-          float* out) {
+void mask(uint64_t source_key, float probability, std::span<const uint64_t> keys,
+          const Interval& features, float* out, int64_t stride) {
   const auto limit = hn::Set(F32(), probability), kept = hn::Set(F32(), 1 / (1 - probability));
-  by_blocks(source_key, item, first, count, out, [&](const Blocks& blocks, Lanes* v) HWY_ATTR {
+  by_blocks(source_key, keys, features, out, stride, [&](const Blocks& blocks, Lanes* v) HWY_ATTR {
     for (int i = 0; i < 4; ++i) {
       v[i] = hn::IfThenElseZero(hn::Ge(unit_lanes(blocks.word[i]), limit), kept);
     }
   });
 }
 
-void normal(uint64_t source_key, uint64_t item, int64_t first, int64_t count, float* out) {
+void normal(uint64_t source_key, uint64_t item, const Interval& numbers, float* out) {
   const F32 d;
-  by_blocks(source_key, item, first, count, out, [&](const Blocks& blocks, Lanes* v) HWY_ATTR {
+  by_blocks(source_key, {&item, 1}, numbers, out, 0, [&](const Blocks& blocks, Lanes* v) HWY_ATTR {
     for (int i = 0; i < 4; i += 2) {
       const auto u = hn::Sub(hn::Set(d, 1.0f), unit_lanes(blocks.word[i]));
       const auto radius = hn::Sqrt(hn::Mul(hn::Set(d, -2.0f), hn::Log(d, u)));
@@ -133,14 +158,14 @@ namespace {
 uint64_t key_of(const RandomSource& source) { return std::bit_cast<uint64_t>(source); }
 }  // namespace
 
-void dropout_mask(const RandomSource& source, float probability, uint64_t key, int64_t first,
-                  int64_t count, float* out) {
-  HWY_DYNAMIC_DISPATCH(mask)(key_of(source), probability, key, first, count, out);
+void dropout_mask(const RandomSource& source, float probability, std::span<const uint64_t> keys,
+                  const Interval& features, float* out, int64_t stride) {
+  HWY_DYNAMIC_DISPATCH(mask)(key_of(source), probability, keys, features, out, stride);
 }
 
-void normal_numbers(const RandomSource& source, uint64_t item, int64_t first, int64_t count,
+void normal_numbers(const RandomSource& source, uint64_t item, const Interval& numbers,
                     float* out) {
-  HWY_DYNAMIC_DISPATCH(normal)(key_of(source), item, first, count, out);
+  HWY_DYNAMIC_DISPATCH(normal)(key_of(source), item, numbers, out);
 }
 
 }  // namespace tandem::cpu

@@ -93,7 +93,7 @@ void run(const AddResidual& op, int threads) {
     std::vector<float> mask(op.dropout.active() ? static_cast<size_t>(cols) : 0);
     for (int64_t row = range.begin; row < range.end; ++row) {
       if (op.dropout.active()) {
-        dropout_mask(op.dropout, row, cols, mask.data());
+        dropout_mask(op.dropout, {row, row + 1}, {0, cols}, mask.data(), cols);
         add_product(numbers(op.y, row), mask.data(), op.residual.row<float>(row), cols);
       } else {
         add(numbers(op.y, row), op.residual.row<float>(row), cols);
@@ -110,7 +110,7 @@ void run(const ResidualBackward& op, int threads) {
         std::vector<float> mask(op.dropout.active() ? static_cast<size_t>(cols) : 0);
         for (int64_t row = range.begin; row < range.end; ++row) {
           if (op.dropout.active()) {
-            dropout_mask(op.dropout, row, cols, mask.data());
+            dropout_mask(op.dropout, {row, row + 1}, {0, cols}, mask.data(), cols);
             multiply(numbers(op.dresidual, row), mask.data(), numbers(op.dy, row), cols);
           } else {
             convert(numbers(op.dresidual, row), numbers(op.dy, row), cols);
@@ -155,7 +155,7 @@ void run(const FillNormal& op, int threads) {
     for (int64_t row = range.begin; row < range.end; ++row) {
       for_pieces(op.x.cols, [&](const Interval& c) {
         const int64_t first = (op.first_row + row) * op.full_cols + op.first_col + c.begin;
-        normal_numbers(source, op.item, first, c.size(), values);
+        normal_numbers(source, op.item, {first, first + c.size()}, values);
         scale(op.deviation, numbers(values), numbers(op.x, row, c.begin), c.size());
       });
     }
