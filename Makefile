@@ -11,7 +11,7 @@ export CMAKE_CXX_COMPILER_LAUNCHER ?= $(CCACHE)
 endif
 
 .PHONY: help build test demo bench format check check-format check-tidy check-layers \
-        soak sanitize sanitize-asan sanitize-tsan fuzz install clean packages
+        soak clients sanitize sanitize-asan sanitize-tsan fuzz install clean packages
 
 help:
 	@echo 'make build      the program, at build/tandem'
@@ -21,6 +21,7 @@ help:
 	@echo 'make check      formatting, clang-tidy, layering'
 	@echo 'make format     formats all sources in place'
 	@echo 'make soak       kills processes at random moments; SOAK_TIMES=50'
+	@echo 'make clients    the openai package and headless Chromium against a server'
 	@echo 'make sanitize   the tests under address+undefined-behaviour and thread sanitizers'
 	@echo 'make fuzz       each fuzz target for FUZZ_SECONDS=60'
 	@echo 'make install    program, libraries, headers, CMake package, to PREFIX=/usr/local'
@@ -48,6 +49,11 @@ test: build/build.ninja
 soak: build/build.ninja
 	cmake --build build -j $(JOBS) --target test_world
 	build/tests/test_world --gtest_filter='Soak*' --gtest_also_run_disabled_tests
+
+# People's clients against a server: the openai package and a browser.
+clients: build
+	@scripts/install-packages.sh clients
+	scripts/check-clients.sh
 
 demo: build
 	@scripts/install-packages.sh demo

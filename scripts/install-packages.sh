@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian 12 packages that the named sets need; does nothing where all are there.
-#   scripts/install-packages.sh SET...     sets: build check bench fuzz demo
+#   scripts/install-packages.sh SET...     sets: build check bench clients fuzz demo
 set -euo pipefail
 
 # A library that draws the charts of the HTML reports, inlined by the program when it writes one.
@@ -17,15 +17,16 @@ packages_of() {
         "${chart_packages[@]}" ;;
     check) echo clang-format-14 clang-tidy-14 python3 ;;
     bench) echo libbenchmark-dev ;;
+    clients) echo chromium-driver python3-selenium python3-venv curl ;;
     fuzz) echo clang-14 libclang-rt-14-dev ;;
     demo) echo "${demo_text_packages[@]}" ;;
-    *) echo "install-packages.sh: unknown set '$1' (sets: build check bench fuzz demo)" >&2
+    *) echo "install-packages.sh: unknown set '$1' (sets: build check bench clients fuzz demo)" >&2
        return 2 ;;
   esac
 }
 
 if [ $# -eq 0 ]; then
-  echo "usage: scripts/install-packages.sh SET...   sets: build check bench fuzz demo" >&2
+  echo "usage: scripts/install-packages.sh SET...   sets: build check bench clients fuzz demo" >&2
   exit 2
 fi
 
