@@ -32,12 +32,13 @@ double misfit(const std::vector<Timing>& samples, const OperationSpeed& speed,
   return sum;
 }
 
-// A coarse grid over everything, then finer ones around the best.
+// A coarse grid over everything, then finer ones around the best. Where several speeds fit alike
+// (an operation whose FLOPs grow with its bytes), the simplest: a roofline, bound by memory.
 OperationSpeed fit(const std::vector<Timing>& samples) {
   OperationSpeed best;
   double least = std::numeric_limits<double>::infinity();
-  constexpr double hidden[] = {0, 0.25, 0.5, 0.75, 1};
-  std::vector<double> flops = logarithmic(1e8, 1e13, 26), bytes = logarithmic(1e8, 1e12, 21),
+  constexpr double hidden[] = {1, 0.75, 0.5, 0.25, 0}, better = 1 - 1e-3;
+  std::vector<double> flops = logarithmic(1e13, 1e8, 26), bytes = logarithmic(1e8, 1e12, 21),
                       overheads = logarithmic(1e-8, 1e-3, 16);
   overheads.push_back(0);
   for (int round = 0; round < 3; ++round) {
@@ -47,10 +48,10 @@ OperationSpeed fit(const std::vector<Timing>& samples) {
           for (const double h : hidden) {
             const OperationSpeed speed{f, b, o, h};
             const double m = misfit(samples, speed);
-            if (m < least) least = m, best = speed;
+            if (m < better * least) least = m, best = speed;
           }
     const double width = round == 0 ? 1.6 : 1.12;
-    flops = logarithmic(best.flops_per_second / width, best.flops_per_second * width, 13);
+    flops = logarithmic(best.flops_per_second * width, best.flops_per_second / width, 13);
     bytes = logarithmic(best.bytes_per_second / width, best.bytes_per_second * width, 13);
     overheads = {best.overhead_seconds};
     if (best.overhead_seconds > 0)

@@ -87,11 +87,11 @@ HWY_INLINE Lanes unit_lanes(Words bits) {
 template <class Make>
 HWY_INLINE void by_blocks(uint64_t key, std::span<const uint64_t> items, const Interval& numbers,
                           float* out, int64_t stride, const Make& make) {
+  if (numbers.empty()) return;
   constexpr int64_t block_numbers = 4;
   HWY_ALIGN float made[block_numbers * hn::MaxLanes(F32())];
   const Interval blocks{numbers.begin / block_numbers,
                         (numbers.end + block_numbers - 1) / block_numbers};
-  if (numbers.empty()) return;
   Counters counters = {};
   size_t item = 0;
   int64_t block = 0;  // of the next lane
