@@ -47,13 +47,16 @@ std::vector<Crowding> crowding_of(const std::vector<RankSpans>& ranks, const Clu
     const int node = cluster.node_of(devices[rank]);
     const double others =
         static_cast<double>(cluster.nodes[static_cast<size_t>(node)].devices.size()) - 1;
+    std::vector<const BusyTime*> neighbours;
+    for (size_t other = 0; other < ranks.size(); ++other)
+      if (other != rank && cluster.node_of(devices[other]) == node)
+        neighbours.push_back(&busy[other]);
     Crowding seconds;
     for (const Span& span : ranks[rank].spans) {
       if (!computes(span)) continue;
       seconds[span.name] += span.end_seconds - span.start_seconds;
-      for (size_t other = 0; other < ranks.size(); ++other)
-        if (other != rank && cluster.node_of(devices[other]) == node)
-          all[rank][span.name] += busy[other].between(span.start_seconds, span.end_seconds);
+      for (const BusyTime* neighbour : neighbours)
+        all[rank][span.name] += neighbour->between(span.start_seconds, span.end_seconds);
     }
     for (auto& [operation, shared] : all[rank])
       shared = seconds[operation] > 0 ? shared / seconds[operation] / others : 0;
