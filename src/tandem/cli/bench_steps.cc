@@ -28,7 +28,7 @@ void fill_caches(Engine& engine, Device& device) {
 Cost cost_of(const RankSpans& rank) {
   Cost cost;
   for (const Span& span : rank.spans)
-    if (span.lane == Lane::attention || span.lane == Lane::expert) cost += span.cost;
+    if (computes(span)) cost += span.cost;
   return cost;
 }
 
@@ -37,8 +37,7 @@ Cost cost_of(const RankSpans& rank) {
 double operations_seconds(const RankSpans& rank, const Ceilings& ceilings) {
   double seconds = 0;
   for (const Span& span : rank.spans)
-    if (span.lane == Lane::attention || span.lane == Lane::expert)
-      seconds += roofline_seconds(span.cost, ceilings);
+    if (computes(span)) seconds += roofline_seconds(span.cost, ceilings);
   return seconds;
 }
 

@@ -5,10 +5,6 @@
 namespace tandem {
 namespace {
 
-bool computes(const Span& span) {
-  return span.lane == Lane::attention || span.lane == Lane::expert;
-}
-
 // How long a rank has been busy by any time. A rank does one thing after the other.
 class BusyTime {
  public:

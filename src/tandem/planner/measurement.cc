@@ -87,7 +87,7 @@ std::map<std::string, std::vector<Timing>, std::less<>> timings(
   std::map<std::string, std::map<Size, std::vector<double>>, std::less<>> measured;
   for (const RankSpans& rank : ranks)
     for (const Span& span : rank.spans)
-      if (span.lane == Lane::attention || span.lane == Lane::expert)
+      if (computes(span))
         measured[span.name][{span.cost.flops, span.cost.bytes}].push_back(
             std::max(1e-9, span.end_seconds - span.start_seconds));
   std::map<std::string, std::vector<Timing>, std::less<>> all;

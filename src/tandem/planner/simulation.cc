@@ -111,7 +111,7 @@ class Simulation {
     Cost cost;
     double busy_seconds = 0;
     for (const Span& span : own.spans) {
-      if (span.lane != Lane::attention && span.lane != Lane::expert) continue;
+      if (!computes(span)) continue;
       cost += span.cost;
       busy_seconds += span.end_seconds - span.start_seconds;
     }

@@ -72,10 +72,6 @@ using OperationKey = std::tuple<std::string_view, Lane, bool>;
 using Operations = std::map<OperationKey, OperationUse>;
 using Messages = std::array<CommunicationUse, kind_count>;
 
-bool computes(const Span& span) {
-  return span.lane == Lane::attention || span.lane == Lane::expert;
-}
-
 void count_operation(const Span& span, const Clipped& part, Operations& operations) {
   auto [found, fresh] = operations.try_emplace({span.name, span.lane, span.backward});
   OperationUse& use = found->second;

@@ -23,6 +23,11 @@ struct RankSpans {
 // "rank 3 (attention)", "rank 0 (attention, expert)".
 std::string rank_title(const RankSpans& rank);
 
+// An operation of either group, not a message or a wait.
+inline bool computes(const Span& span) {
+  return span.lane == Lane::attention || span.lane == Lane::expert;
+}
+
 struct TimeWindow {
   double begin_seconds = 0;
   double end_seconds = 0;
