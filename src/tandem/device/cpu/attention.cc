@@ -24,12 +24,6 @@ void run_bf16(const Attention& op, const Engine& engine, std::span<const Attenti
 
 }  // namespace
 
-Engine attention_engine(DType dtype) {
-  Engine engine = engine_for(dtype);
-  engine.halves = false;
-  return engine;
-}
-
 void run(const Attention& op, int threads) {
   const DType dtype = op.q.dtype;
   TANDEM_CHECK(op.keys.dtype == dtype && op.values.dtype == dtype && op.out.dtype == dtype,
@@ -37,7 +31,7 @@ void run(const Attention& op, int threads) {
   TANDEM_CHECK(op.heads.scale > 0, "attention scaled by {}", op.heads.scale);
   static thread_local std::vector<HeadGroup> groups;
   static thread_local std::vector<AttentionItem> shared_items;
-  const Engine engine = attention_engine(dtype);
+  const Engine engine = standing_engine_for(dtype);
   head_groups(op.heads, groups);
   attention_items(op.heads, op.sequences, groups, threads, engine.pairs, shared_items);
   const std::span<const AttentionItem> items = shared_items;  // of this thread, for all of them

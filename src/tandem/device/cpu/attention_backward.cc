@@ -12,7 +12,7 @@ void run(const AttentionBackward& op, int threads) {
                    op.dq.dtype == op.q.dtype && op.dout.dtype == op.q.dtype,
                "attention gradient of {} in {}", dtype_name(op.q.dtype),
                dtype_name(op.dkeys.dtype));
-  const Engine engine = attention_engine(op.q.dtype);
+  const Engine engine = standing_engine_for(op.q.dtype);
   std::vector<HeadGroup> groups;
   head_groups(op.heads, groups);
   parallel_items(threads, static_cast<int64_t>(groups.size()), [&](int64_t g) {

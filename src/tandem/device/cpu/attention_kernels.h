@@ -10,12 +10,10 @@ namespace tandem::cpu {
 // In f32, for any dtype and processor. Items have all stretches: it needs no borders between them.
 void attention_lanes(const Attention& op, const AttentionItem& item);
 
-// The engine of a dtype, whose strips always stand: rows of attention are lanes.
-Engine attention_engine(DType dtype);
-
-// bf16, by such products. An item that has not all stretches leaves its sums in `sums`, where those
-// of every item have their place (AttentionItem::first_unit); join_stretches() then ends the work
-// of the items that begin with `items[0]`, if it is the first of some.
+// bf16, by products of a standing engine, since rows of attention are lanes. An item that has not
+// all stretches leaves its sums in `sums`, where those of every item have their place
+// (AttentionItem::first_unit); join_stretches() then ends the work of the items that begin with
+// `items[0]`, if it is the first of some.
 int64_t bf16_sums_bytes(const AttentionHeads& heads);  // of one unit
 void attention_bf16(const Attention& op, const Engine& engine, const AttentionItem& item,
                     std::byte* sums);

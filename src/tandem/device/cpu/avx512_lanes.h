@@ -43,12 +43,8 @@ TANDEM_AVX512_INLINE void gather_lanes(const __m512i (&in)[4], __m512i (&out)[4]
   out[3] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
 }
 
-// Both: dword d of 16 lines in out[d].
-TANDEM_AVX512_INLINE void turn(const __m512i (&in)[16], __m512i (&out)[16]) {
-  __m512i turned[4][4];
-#pragma GCC unroll 4
-  for (int part = 0; part < 4; ++part)
-    turn_lanes({in[part * 4], in[part * 4 + 1], in[part * 4 + 2], in[part * 4 + 3]}, turned[part]);
+// Of all four quarters.
+TANDEM_AVX512_INLINE void gather_all(const __m512i (&turned)[4][4], __m512i (&out)[16]) {
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     __m512i lines[4];
@@ -57,18 +53,39 @@ TANDEM_AVX512_INLINE void turn(const __m512i (&in)[16], __m512i (&out)[16]) {
     for (int l = 0; l < 4; ++l) out[4 * l + j] = lines[l];
   }
 }
-// The same of lines that lie `step` bytes apart.
-TANDEM_AVX512_INLINE void turn(const std::byte* from, int64_t step, __m512i (&out)[16]) {
-  __m512i lines[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) lines[i] = _mm512_loadu_si512(from + i * step);
-  turn(lines, out);
-}
 
-// Where 16 numbers lie that are `step` numbers apart, to gather and scatter them.
-TANDEM_AVX512_INLINE __m512i numbers_apart(int64_t step) {
-  return _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                            _mm512_set1_epi32(static_cast<int>(step)));
+// Both: dword d of 16 lines in out[d].
+TANDEM_AVX512_INLINE void turn(const __m512i (&in)[16], __m512i (&out)[16]) {
+  __m512i turned[4][4];
+#pragma GCC unroll 4
+  for (int part = 0; part < 4; ++part)
+    turn_lanes({in[part * 4], in[part * 4 + 1], in[part * 4 + 2], in[part * 4 + 3]}, turned[part]);
+  gather_all(turned, out);
+}
+// 16 rows that lie `step` bytes apart, one line of which is read after the other.
+struct RowLines {
+  const std::byte* quarter[4];  // every fourth row: few enough to stay in registers
+  int64_t step;
+
+  RowLines(const std::byte* first, int64_t apart)
+      : quarter{first, first + 4 * apart, first + 8 * apart, first + 12 * apart}, step(apart) {}
+};
+// The same of a line of them; the next one lies `line_step` bytes behind.
+TANDEM_AVX512_INLINE void turn(RowLines& rows, int64_t line_step, __m512i (&out)[16]) {
+  __m512i turned[4][4];
+#pragma GCC unroll 4
+  for (int part = 0; part < 4; ++part) {
+    const std::byte* const from = rows.quarter[part];
+    turn_lanes({_mm512_loadu_si512(from), _mm512_loadu_si512(from + rows.step),
+                _mm512_loadu_si512(from + 2 * rows.step), _mm512_loadu_si512(from + 3 * rows.step)},
+               turned[part]);
+    rows.quarter[part] += line_step;
+  }
+  gather_all(turned, out);
+}
+TANDEM_AVX512_INLINE void turn(const std::byte* from, int64_t step, __m512i (&out)[16]) {
+  RowLines rows(from, step);
+  turn(rows, 0, out);
 }
 
 // 2^x for x < 120 to 4e-6, exactly 0 below -126, exactly 1 for 0, NaN for NaN.

@@ -37,39 +37,44 @@ TANDEM_AVX512_BF16 void multiply_group(const BlockProduct& p, int first_row, flo
 
 // `half`: 16 rows of the panel.
 template <int columns>
-TANDEM_AVX512_BF16 void multiply_few(const BlockProduct& p, int half) {
+TANDEM_AVX512_BF16 void multiply_few(const FewProduct& p, int half) {
   __m512 sums[columns];
-  const __m512i to_row = numbers_apart(p.c_stride);
-  float* const c = p.c + half * 16 * p.c_stride;
+  float* const c = p.c + half * 16;
   for (int s = 0; s < columns; ++s)
-    sums[s] = p.accumulate ? _mm512_i32gather_ps(to_row, c + s, 4) : _mm512_setzero_ps();
-  const std::byte *a = p.a.half[half], *b = p.b;
-  for (int64_t line = 0; line < p.lines; ++line, a += p.a.line_step, b += strip_line_bytes) {
-    if (half == 0) p.meanwhile.run();
+    sums[s] = p.accumulate ? _mm512_loadu_ps(c + s * block_rows) : _mm512_setzero_ps();
+  RowLines a(p.a.half[half], p.a.row_step);
+  const std::byte* b = p.b;
+  Run meanwhile = p.meanwhile[half];
+  for (int64_t line = 0; line < p.lines; ++line, b += strip_line_bytes) {
     __m512i rows[16];
-    turn(a, p.a.row_step, rows);
+    turn(a, p.a.line_step, rows);
 #pragma GCC unroll 16
-    for (int dword = 0; dword < 16; ++dword)
+    for (int dword = 0; dword < 16; ++dword) {
+      meanwhile.bring(dword);
 #pragma GCC unroll 16
       for (int s = 0; s < columns; ++s)
         sums[s] = _mm512_dpbf16_ps(sums[s], (__m512bh)rows[dword],
                                    (__m512bh)in_every_lane(b + s * line_bytes + dword * 4));
+    }
+    meanwhile.next();
   }
-  for (int s = 0; s < columns; ++s) _mm512_i32scatter_ps(c + s, to_row, sums[s], 4);
+  for (int s = 0; s < columns; ++s) _mm512_storeu_ps(c + s * block_rows, sums[s]);
 }
 
 template <int... columns>
-void multiply_few(const BlockProduct& p, std::integer_sequence<int, columns...>) {
-  static constexpr void (*by_columns[])(const BlockProduct&, int) = {multiply_few<columns + 1>...};
+void multiply_few(const FewProduct& p, std::integer_sequence<int, columns...>) {
+  static constexpr void (*by_columns[])(const FewProduct&, int) = {multiply_few<columns + 1>...};
   for (int half = 0; half < p.rows / 16; ++half) by_columns[p.columns - 1](p, half);
 }
 
 }  // namespace
 
 void avx512_bf16_block(const BlockProduct& p) {
-  if (p.columns <= few_columns)
-    return multiply_few(p, std::make_integer_sequence<int, few_columns>());
   for (int row = 0; row < p.rows; row += group) multiply_group(p, row, p.c + row * p.c_stride);
+}
+
+void avx512_bf16_few(const FewProduct& p) {
+  multiply_few(p, std::make_integer_sequence<int, few_columns>());
 }
 
 }  // namespace tandem::cpu

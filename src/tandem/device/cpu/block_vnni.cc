@@ -62,30 +62,33 @@ TANDEM_VNNI void multiply_group(const BlockProduct& p, int first_row, float* c) 
 // Some halves of the panel, 16 rows each, from `first` on: with one or two columns both of them,
 // since a dot product waits for the one before it in its sum.
 template <int columns, int halves>
-TANDEM_VNNI void multiply_few(const BlockProduct& p, int first) {
-  const __m512i to_row = numbers_apart(p.c_stride);
-  const auto c = [&](int h, int s) { return p.c + (first + h) * 16 * p.c_stride + s; };
+TANDEM_VNNI void multiply_few(const FewProduct& p, int first) {
+  const auto c = [&](int h, int s) { return p.c + (first + h) * 16 + s * block_rows; };
   __m512 sums[halves][columns];
   for (int h = 0; h < halves; ++h)
     for (int s = 0; s < columns; ++s)
-      sums[h][s] = p.accumulate ? _mm512_i32gather_ps(to_row, c(h, s), 4) : _mm512_setzero_ps();
+      sums[h][s] = p.accumulate ? _mm512_loadu_ps(c(h, s)) : _mm512_setzero_ps();
   const std::byte* b = p.b;
+  RowLines a[2] = {{p.a.half[first], p.a.row_step}, {p.a.half[first + halves - 1], p.a.row_step}};
+  Run meanwhile[2] = {p.meanwhile[first], p.meanwhile[first + halves - 1]};
   for (int64_t line = 0, block = 0; line < p.lines; line += int8_block_lines, ++block) {
     __m512i exact[halves][columns];
     for (auto& half : exact)
       for (__m512i& sum : half) sum = _mm512_setzero_si512();
     for (int64_t end = std::min(line + int8_block_lines, p.lines), i = line; i < end; ++i) {
-      if (first == 0) p.meanwhile.run();
 #pragma GCC unroll 2
       for (int h = 0; h < halves; ++h) {
         __m512i rows[16];
-        turn(p.a.half[first + h] + i * p.a.line_step, p.a.row_step, rows);
+        turn(a[h], p.a.line_step, rows);
 #pragma GCC unroll 16
-        for (int dword = 0; dword < 16; ++dword)
+        for (int dword = 0; dword < 16; ++dword) {
+          meanwhile[h].bring(dword);
 #pragma GCC unroll 16
           for (int s = 0; s < columns; ++s)
             exact[h][s] = _mm512_dpbusd_epi32(exact[h][s], rows[dword],
                                               in_every_lane(b + s * line_bytes + dword * 4));
+        }
+        meanwhile[h].next();
       }
       b += strip_line_bytes;
     }
@@ -100,12 +103,12 @@ TANDEM_VNNI void multiply_few(const BlockProduct& p, int first) {
     }
   }
   for (int h = 0; h < halves; ++h)
-    for (int s = 0; s < columns; ++s) _mm512_i32scatter_ps(c(h, s), to_row, sums[h][s], 4);
+    for (int s = 0; s < columns; ++s) _mm512_storeu_ps(c(h, s), sums[h][s]);
 }
 
 template <int... columns>
-void multiply_few(const BlockProduct& p, std::integer_sequence<int, columns...>) {
-  using Kernel = void (*)(const BlockProduct&, int);
+void multiply_few(const FewProduct& p, std::integer_sequence<int, columns...>) {
+  using Kernel = void (*)(const FewProduct&, int);
   static constexpr Kernel one_half[] = {multiply_few<columns + 1, 1>...};
   static constexpr Kernel two_halves[] = {multiply_few<1, 2>, multiply_few<2, 2>};
   if (p.rows == 32 && p.columns <= 2) return two_halves[p.columns - 1](p, 0);
@@ -117,9 +120,11 @@ void multiply_few(const BlockProduct& p, std::integer_sequence<int, columns...>)
 bool vnni_supported() { return __builtin_cpu_supports("avx512vnni"); }
 
 void vnni_block(const BlockProduct& p) {
-  if (p.columns <= few_columns)
-    return multiply_few(p, std::make_integer_sequence<int, few_columns>());
   for (int row = 0; row < p.rows; row += group) multiply_group(p, row, p.c + row * p.c_stride);
+}
+
+void vnni_few(const FewProduct& p) {
+  multiply_few(p, std::make_integer_sequence<int, few_columns>());
 }
 
 }  // namespace tandem::cpu

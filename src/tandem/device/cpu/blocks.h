@@ -99,21 +99,56 @@ void int8_block(const BlockProduct& p);
 void vnni_block(const BlockProduct& p);
 bool vnni_supported();
 
+inline constexpr int few_columns = 16;
+
+// Rows to bring near in the order of memory while others are multiplied: with each line of 16 of
+// these, 16 of those lines. One beside each dword, since many at once hold up the loads behind
+// them; and without a branch, which costs a tenth of the speed of few columns.
+struct Run {
+  const std::byte* at = nullptr;   // the next 16 lines; any memory, it is not read
+  int64_t pieces_of_row = 1;       // of 16 lines
+  int64_t row_gap = 0;             // bytes from their end to the next row
+  int64_t pieces = pieces_of_row;  // left of this row
+
+  void bring(int i) const { __builtin_prefetch(at + i * line_bytes); }
+  void next() {
+    --pieces;
+    const int64_t at_end = -static_cast<int64_t>(pieces == 0);
+    at += 16 * line_bytes + (row_gap & at_end);
+    pieces += pieces_of_row & at_end;
+  }
+};
+
+// A panel times a strip that lies as a panel does. Lanes are rows of the panel, so that few columns
+// leave none of them empty. Sums are the same as those of blocks, in the same order.
+struct FewProduct {
+  Panel a;
+  int rows = 32;                 // 16 or 32
+  const std::byte* b = nullptr;  // [line][32][16 dwords]
+  int columns = 1;               // up to few_columns
+  int64_t lines = 0;
+  float* c = nullptr;  // [column][32 rows]
+  bool accumulate = false;
+  Int8Factors factors;  // of int8
+  Run meanwhile[2];     // beside each half
+};
+
+void avx512_bf16_few(const FewProduct& p);
+void vnni_few(const FewProduct& p);
+
 bool amx_supported();
 void load_tile_configuration();
 void release_tiles();
 
-inline constexpr int few_columns = 16;
-
 // How matrices of a dtype are multiplied on this processor.
 struct Engine {
   void (*multiply)(const BlockProduct&) = f32_block;
-  DType dtype = DType::f32;  // of the matrices
-  bool pairs = false;        // dwords are pairs of bf16
-  bool quads = false;        // dwords are four int8, rows of activations bf16 that become int8
-  bool widen = false;        // bf16 that is turned into f32 on the way to panels and strips
-  bool tiles = false;        // threads hold a tile configuration
-  bool halves = false;       // few columns are multiplied by 16 or 32 rows as memory has them
+  void (*multiply_few)(const FewProduct&) = nullptr;  // null: few columns are as many
+  DType dtype = DType::f32;                           // of the matrices
+  bool pairs = false;                                 // dwords are pairs of bf16
+  bool quads = false;  // dwords are four int8, rows of activations bf16 that become int8
+  bool widen = false;  // bf16 that is turned into f32 on the way to panels and strips
+  bool tiles = false;  // threads hold a tile configuration
 
   int64_t number_bytes() const { return quads ? 1 : pairs ? 2 : 4; }
   int64_t dwords(int64_t depth) const { return (depth * number_bytes() + 3) / 4; }
@@ -124,11 +159,13 @@ struct Engine {
     const int64_t whole = depth / depth_of_line();
     return quads ? whole / int8_block_lines * int8_block_lines : whole;
   }
-  // Whether a strip of so many columns lies as a panel does.
-  bool lies(int64_t columns) const { return halves && columns <= few_columns; }
+  // Whether a strip of so many columns lies as a panel does, and its sums are [column][row].
+  bool lies(int64_t columns) const { return multiply_few && columns <= few_columns; }
 };
 
 Engine engine_for(DType dtype);
+// One whose strips stand and whose sums are [row][column], however few columns there are.
+Engine standing_engine_for(DType dtype);
 
 // Lives on a thread while it multiplies.
 class TileSession {

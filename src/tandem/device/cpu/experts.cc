@@ -85,7 +85,7 @@ class Forward {
     const ExpertMatrices& w = weights(task);
     const int64_t width = features_of_panel(w);
     constexpr int preparing = hand_on_steps / 2;
-    if (engine_.lies(rows.size()) && !op_.dropout.active() && !op_.up) {
+    if (engine_.lies(rows.size())) {
       if (step == preparing) make_few_features(task, panel * width, width, rows, sums);
       return;
     }
@@ -111,13 +111,13 @@ class Forward {
     alignas(64) float gate[few_columns * block_rows], up[few_columns * block_rows],
         h[few_columns * block_rows];
     const int64_t count = rows.size() * width;
-    const auto turn = [&](const float(*from)[block_columns], float* to) {
+    const auto gather = [&](int64_t first_sum, float* to) {
       for (int64_t r = 0; r < rows.size(); ++r)
-        for (int64_t f = 0; f < width; ++f) to[r * width + f] = from[f][r];
+        std::copy_n(sums[r] + first_sum, width, to + r * width);
       round_to_bf16(to, count);
     };
-    turn(up_sums(w, sums), up);
-    if (w.gate) turn(sums, gate);
+    gather(w.gate ? 16 : 0, up);
+    if (w.gate) gather(0, gate);
     hidden(
         {.activation = op_.activation, .gate = w.gate ? gate : nullptr, .up = up, .count = count},
         h);
@@ -217,7 +217,7 @@ class Forward {
                     .first = panel * block_rows,
                     .dtype = op_.out.sources[0].dtype};
           to.cols = std::min(block_rows, down.rows - to.first);
-          store_block_transposed(sums, to, step);
+          store_sums(engine_, sums, to, step);
         });
   }
 
@@ -262,7 +262,9 @@ void run(const Experts& op, int threads) {
     if (!multiplied_as_int8(op.weights[0].down)) return run_widened(op, threads);
   }
   static thread_local Scratch task_scratch, hidden_scratch;
-  const Engine engine = engine_for(op.weights[0].up.dtype);
+  const bool keeps = op.up.data || op.dropout.active();
+  const DType dtype = op.weights[0].up.dtype;
+  const Engine engine = keeps ? standing_engine_for(dtype) : engine_for(dtype);
   const int64_t task_rows = rows_at_once(engine, op.in.size(), op.weights[0].up.cols, 1);
   Waves waves(op.offsets, task_rows * threads, task_rows);
   const auto room = pointers<ExpertTask>(task_scratch, static_cast<int64_t>(op.weights.size()));

@@ -166,7 +166,7 @@ class Backward {
 void run(const ExpertsBackward& op, int threads) {
   if (op.in.size() == 0) return;
   static thread_local Scratch task_scratch;
-  const Engine engine = engine_for(op.weights[0].up.dtype);
+  const Engine engine = standing_engine_for(op.weights[0].up.dtype);
   constexpr int64_t task_rows = 1024;
   Waves waves(op.offsets, task_rows * threads, task_rows);
   const auto room = pointers<ExpertTask>(task_scratch, static_cast<int64_t>(op.weights.size()));

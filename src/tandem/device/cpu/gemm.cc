@@ -38,20 +38,29 @@ Engine engine_for(DType dtype) {
   if (dtype == DType::int8) {
     const bool vnni = vnni_supported() && bf16_path() != Bf16Path::as_f32;
     return {.multiply = vnni ? vnni_block : int8_block,
+            .multiply_few = vnni ? vnni_few : nullptr,
             .dtype = DType::bf16,
-            .quads = true,
-            .halves = vnni};
+            .quads = true};
   }
   if (dtype == DType::f32) return {.multiply = f32_block, .dtype = dtype};
   switch (bf16_path()) {
     case Bf16Path::amx:
       return {.multiply = amx_block, .dtype = dtype, .pairs = true, .tiles = true};
     case Bf16Path::avx512:
-      return {.multiply = avx512_bf16_block, .dtype = dtype, .pairs = true, .halves = true};
+      return {.multiply = avx512_bf16_block,
+              .multiply_few = avx512_bf16_few,
+              .dtype = dtype,
+              .pairs = true};
     case Bf16Path::as_f32:
       break;
   }
   return {.multiply = f32_block, .dtype = dtype, .widen = true};
+}
+
+Engine standing_engine_for(DType dtype) {
+  Engine engine = engine_for(dtype);
+  engine.multiply_few = nullptr;
+  return engine;
 }
 
 namespace {
@@ -113,14 +122,14 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
   const Bias bias(op.bias, {panels.begin * block_rows, op.weight.rows}, bias_scratch);
   const auto store = [&](int64_t panel, Sums& sums, const Interval& some, int step) {
     const int64_t first = panel * block_rows;
-    store_block_transposed(sums,
-                           {.rows = part_of(y, some),
-                            .cols = std::min(block_rows, op.weight.rows - first),
-                            .first = first,
-                            .dtype = op.y.dtype,
-                            .accumulate = op.accumulate,
-                            .bias = bias.at(first)},
-                           step);
+    store_sums(engine, sums,
+               {.rows = part_of(y, some),
+                .cols = std::min(block_rows, op.weight.rows - first),
+                .first = first,
+                .dtype = op.y.dtype,
+                .accumulate = op.accumulate,
+                .bias = bias.at(first)},
+               step);
   };
   multiply_panels(
       engine, panels, [&](int64_t panel) { return weight_rows(op.weight, panel); }, op.x.cols, x,
@@ -200,7 +209,7 @@ void run(const Linear& op, int threads) {
 }
 
 void run(const LinearInputGradient& op, int threads) {
-  const Engine engine = engine_for(op.weight.dtype);
+  const Engine engine = standing_engine_for(op.weight.dtype);
   share_columns(threads, engine, op.weight.cols, op.dy.cols, [&](const Interval& columns) {
     static thread_local Scratch weight_scratch, dx_rows, packed;
     const TileSession session(engine);
@@ -234,7 +243,7 @@ void add_column_sums(const Tensor& dy, const Tensor& dbias, int threads) {
 
 void run(const LinearWeightGradient& op, int threads) {
   if (op.dbias.data) add_column_sums(op.dy, op.dbias, threads);
-  const Engine engine = engine_for(op.x.dtype);
+  const Engine engine = standing_engine_for(op.x.dtype);
   parallel_ranges(threads, blocks_of(op.dweight.rows), [&](const Interval& panels) {
     static thread_local Scratch dy_rows, x_rows;
     const TileSession session(engine);

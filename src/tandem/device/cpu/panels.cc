@@ -186,7 +186,6 @@ void PanelProduct::look_ahead(const Step& next) {
 // few lines of it at once, then the rows behind these. The processor's own prefetching follows one
 // run of lines in a page of memory, and rows of less than a page share it.
 void PanelProduct::bring_near() {
-  if (in_order_) return bring_in_order(run_.each);
   if (ahead_.lines.empty()) return;
   const int64_t pass = lines_done_ / ahead_.pass_steps;
   if (pass >= ahead_.passes) return;
@@ -210,32 +209,26 @@ int64_t rows_in_order(int64_t lines) {
 
 }  // namespace
 
-PanelProduct::Run PanelProduct::run_of(const WeightRows& panel, int64_t first_row,
-                                       const Interval& lines) {
-  if (!panel.whole() || lines.empty()) return {};
-  const int64_t rows = rows_in_order(lines.size());
-  return {panel, {first_row, first_row + rows}, lines, lines.begin, rows};
-}
-
-// Past the second-level cache: what is read once.
-void PanelProduct::bring_in_order(int64_t count) {
-  while (count > 0 && !run_.rows.empty()) {
-    const int64_t here = std::min(count, run_.lines.end - run_.line);
-    const std::byte* const from = run_.panel.row(run_.rows.begin) + run_.line * line_bytes;
-    for (int64_t i = 0; i < here; ++i) __builtin_prefetch(from + i * line_bytes, 0, 0);
-    count -= here;
-    run_.line += here;
-    if (run_.line < run_.lines.end) continue;
-    run_.line = run_.lines.begin;
-    ++run_.rows.begin;
-  }
+// Where there is nothing to bring, what is multiplied is near.
+Run PanelProduct::run_of(const WeightRows& rows, int64_t half, const Interval& lines) const {
+  if (!rows.whole() || lines.empty()) return {.at = panel_.half[0]};
+  const int64_t pieces = (lines.size() + 15) / 16;
+  return {.at = rows.half[half] + lines.begin * line_bytes,
+          .pieces_of_row = pieces,
+          .row_gap = rows.row_step - pieces * 16 * line_bytes};
 }
 
 // Nothing goes on yet beside which the first panel could be brought.
 void PanelProduct::bring_first(const Step& step) {
   look_ahead(step);
-  run_ = run_of(ahead_.rows, 0, ahead_.lines);
-  if (in_order_) return bring_in_order(run_.rows.size() * run_.lines.size());
+  if (in_order_) {
+    for (int64_t half = 0; half < rows_in_order(step.lines.size()) / 16; ++half) {
+      Run run = run_of(ahead_.rows, half, ahead_.lines);
+      for (int64_t left = ahead_.lines.size(); left > 0; --left, run.next())
+        for (int i = 0; i < 16; ++i) run.bring(i);
+    }
+    return;
+  }
   for (lines_done_ = 0; lines_done_ < ahead_.lines.size(); ++lines_done_)
     for (block_ = 0; block_ < blocks_; ++block_) bring_near();
 }
@@ -261,40 +254,55 @@ void PanelProduct::multiply(const Step& step, int64_t block) {
   lines_ = step.lines.size();
   lines_done_ = 0;
   block_ = block;
+  engine_.lies(x_rows(block).size()) ? multiply_few(step, block, sums[0])
+                                     : multiply_block(step, block, sums[0]);
+  if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums, 0};
+}
+
+void PanelProduct::multiply_block(const Step& step, int64_t block, float* sums) {
   // In place, rows far apart compete for few places in the first-level cache: copies do not, but
   // for one or two blocks they cost more than they save.
   constexpr int64_t few_blocks = 2;
   const bool rows_apart = panel_.row_step > line_bytes;
   std::byte* const copy = engine_.tiles && blocks_ > few_blocks && rows_apart ? packed_ : nullptr;
   if (copy && block > 0) panel_ = packed_panel();
-  const BlockProduct product{
-      .a = panel_,
-      .b = x_.strips.at(block, step.lines.begin),
-      .columns = static_cast<int>(x_rows(block).size()),
-      .lines = lines_,
-      .c = sums[0],
-      .accumulate = step.lines.begin > 0,
-      .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
-      .factors = engine_.quads ? factors_of(step, block) : Int8Factors{},
-      .copy = block == 0 ? copy : nullptr};
-  in_order_ ? multiply_in_order(product, step.lines) : engine_.multiply(product);
-  if (step.lines.end == engine_.lines(depth_)) done_ = {step.panel, block, &sums, 0};
+  engine_.multiply(
+      {.a = panel_,
+       .b = x_.strips.at(block, step.lines.begin),
+       .columns = static_cast<int>(x_rows(block).size()),
+       .lines = lines_,
+       .c = sums,
+       .accumulate = step.lines.begin > 0,
+       .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
+       .factors = engine_.quads ? factors_of(step, block) : Int8Factors{},
+       .copy = block == 0 ? copy : nullptr});
 }
 
-// What the next rows read is brought near, in the order of memory: they are read beside each other,
-// which the processor's own prefetching does not keep up with.
-void PanelProduct::multiply_in_order(const BlockProduct& whole, const Interval& lines) {
-  const int64_t at_once = rows_in_order(whole.lines);
-  for (int64_t row = 0; row < block_rows; row += at_once) {
-    const bool last = row + at_once == block_rows;
-    run_ = last ? run_of(ahead_.rows, 0, ahead_.lines) : run_of(rows_, row + at_once, lines);
-    BlockProduct some = whole;
-    some.a.half[0] = whole.a.half[row / 16];
-    some.rows = static_cast<int>(at_once);
-    some.c = whole.c + row * whole.c_stride;
-    some.factors = whole.factors.from_row(row);
-    engine_.multiply(some);
+// The next rows are brought near meanwhile: these are read beside each other, which the processor's
+// own prefetching does not keep up with.
+void PanelProduct::multiply_few(const Step& step, int64_t block, float* sums) {
+  while (!in_order_ && lines_done_ < lines_) during();
+  hand_on(hand_on_steps);
+  FewProduct product{.a = panel_,
+                     .b = x_.strips.at(block, step.lines.begin),
+                     .columns = static_cast<int>(x_rows(block).size()),
+                     .lines = lines_,
+                     .c = sums,
+                     .accumulate = step.lines.begin > 0,
+                     .factors = engine_.quads ? factors_of(step, block) : Int8Factors{}};
+  const auto next = [&](int64_t half) { return run_of(ahead_.rows, half, ahead_.lines); };
+  if (!in_order_ || rows_in_order(lines_) == block_rows) {
+    if (in_order_) product.meanwhile[0] = next(0), product.meanwhile[1] = next(1);
+    return engine_.multiply_few(product);
   }
+  product.rows = 16;
+  product.meanwhile[0] = run_of(rows_, 1, step.lines);
+  engine_.multiply_few(product);
+  product.a.half[0] = panel_.half[1];
+  product.c += 16;
+  product.factors = product.factors.from_row(16);
+  product.meanwhile[0] = next(0);
+  engine_.multiply_few(product);
 }
 
 void PanelProduct::run() {

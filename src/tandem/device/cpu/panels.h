@@ -52,9 +52,9 @@ PackedRows pack_columns(const Engine& engine, const RowsOf& from, Scratch& to);
 int64_t rows_at_once(const Engine& engine, int64_t rows, int64_t depth, int threads);
 
 // Multiplies panels of weights by packed rows: [row of weights][row of x], in blocks of 32 x 32
-// sums. Panels are read in place where all their rows and lines are whole. While a block is
-// computed, the sums of the one before it are handed on in small steps, and what the next panel
-// reads is brought near.
+// sums, or [row of x][row of weights] where an engine wants few rows to lie. Panels are read in
+// place where all their rows and lines are whole. While a block is computed, the sums of the one
+// before it are handed on in small steps, and what the next panel reads is brought near.
 class PanelProduct {
  public:
   // What becomes of sums: body(panel, sums, rows of x, step), for steps 0 to hand_on_steps - 1.
@@ -92,13 +92,6 @@ class PanelProduct {
     int64_t passes = 0, pass_steps = 0;  // over these rows, and steps of each
     int64_t at_once = 0;                 // lines of a row in a step
   };
-  // What is left to be brought of some lines of a panel's rows, in the order of memory.
-  struct Run {
-    WeightRows panel;
-    Interval rows, lines;
-    int64_t line = 0, each = 0;  // the next one, of the first row; and how many with each piece
-  };
-
   Step next(const Step& step) const;
   bool at_end(const Step& step) const { return step.panel >= panels_.end; }
   int64_t lines_of_step(int64_t panel, int64_t line) const;
@@ -107,13 +100,13 @@ class PanelProduct {
   void begin(const Step& step);
   void read_factors(const WeightRows& rows, const Interval& lines);
   void multiply(const Step& step, int64_t block);
-  void multiply_in_order(const BlockProduct& whole, const Interval& lines);
+  void multiply_block(const Step& step, int64_t block, float* sums);
+  void multiply_few(const Step& step, int64_t block, float* sums);
   void look_ahead(const Step& next);
   void during();
   void bring_near();
   void bring_first(const Step& step);
-  void bring_in_order(int64_t lines);
-  static Run run_of(const WeightRows& panel, int64_t first_row, const Interval& lines);
+  Run run_of(const WeightRows& rows, int64_t half, const Interval& lines) const;
   void hand_on(int steps);
   Int8Factors factors_of(const Step& step, int64_t block) const;
   Panel packed_panel() const {
@@ -137,7 +130,6 @@ class PanelProduct {
   std::byte* packed_;
   Done done_;
   Ahead ahead_;
-  Run run_;
   int64_t block_ = 0, lines_ = 0, lines_done_ = 0;  // of the block under way
   Sums* sums_;
 };
@@ -157,6 +149,12 @@ void multiply_panels(const Engine& engine, const Interval& panels, const RowsAt&
   PanelProduct(engine, panels, {call_rows, const_cast<RowsAt*>(&rows_at)}, depth, x,
                {call_body, const_cast<Body*>(&body)})
       .run();
+}
+
+// Sums for the row `to` has as i and the panel's row j, as PanelProduct leaves them.
+inline void store_sums(const Engine& engine, Sums& sums, const Target& to, int step) {
+  const bool lie = engine.lies(static_cast<int64_t>(to.rows.size()));
+  lie ? store_block(sums, to, step) : store_block_transposed(sums, to, step);
 }
 
 // Blocks of sums in this thread's scratch.
