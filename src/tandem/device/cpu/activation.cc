@@ -121,13 +121,15 @@ HWY_INLINE void for_vectors(int64_t count, const Body& body) {
 
 template <Activation activation>
 void forward(const Hidden& in, float* h) {
-  for_vectors(in.count, [&](int64_t i, size_t n) {
-    const V up = load_some(in.up + i, n);
-    V value = in.gate ? hn::Mul(curve<activation>(load_some(in.gate + i, n)).value, up)
-                      : curve<activation>(up).value;
-    if (in.scale) value = hn::Mul(value, load_some(in.scale + i, n));
-    store_some(value, h + i, n);
-  });
+  for (int64_t row = 0; row < in.rows; ++row)
+    for_vectors(in.count, [&](int64_t column, size_t n) {
+      const int64_t i = row * in.row_step + column;
+      const V up = load_some(in.up + i, n);
+      V value = in.gate ? hn::Mul(curve<activation>(load_some(in.gate + i, n)).value, up)
+                        : curve<activation>(up).value;
+      if (in.scale) value = hn::Mul(value, load_some(in.scale + i, n));
+      store_some(value, h + i, n);
+    });
 }
 
 template <Activation activation>

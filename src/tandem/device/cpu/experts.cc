@@ -72,23 +72,28 @@ class Forward {
           return w.gate ? weight_rows(w.gate, w.up, panel) : weight_rows(w.up, panel);
         },
         depth, x,
-        [&](int64_t panel, Sums& sums, const Interval& some, int step) {
-          activate(task, panel, some, sums, step);
+        [&](int64_t panel, Sums& sums, const Interval& some, HandOn steps) {
+          activate(task, panel, some, sums, steps);
         });
   }
 
-  // From sums of gate and up (or of up alone) to hidden features, for some of the task's rows. Each
-  // step makes some features; with dropout one makes all, since random numbers come in runs, and
-  // where they are stored as rows.
+  // From sums of gate and up (or of up alone) to hidden features, for some of the task's rows.
   void activate(const ExpertTask& task, int64_t panel, const Interval& rows, Sums& sums,
-                int step) const {
+                HandOn steps) const {
+    if (!engine_.lies(rows.size()))
+      for (int step = steps.begin; step < steps.end; ++step)
+        activate_step(task, panel, rows, sums, step);
+    else if (steps.ends())
+      make_few_features(task, panel, rows, sums);
+  }
+
+  // Each step makes some features; with dropout one makes all, since random numbers come in runs,
+  // and where they are stored as rows.
+  void activate_step(const ExpertTask& task, int64_t panel, const Interval& rows, Sums& sums,
+                     int step) const {
     const ExpertMatrices& w = weights(task);
     const int64_t width = features_of_panel(w);
     constexpr int preparing = hand_on_steps / 2;
-    if (engine_.lies(rows.size())) {
-      if (step == preparing) make_few_features(task, panel * width, width, rows, sums);
-      return;
-    }
     const bool all = op_.dropout.active() || engine_.quads;
     const int64_t at_once = all ? width : width / (hand_on_steps - preparing);
     const int64_t first = (step - preparing) * at_once;
@@ -104,26 +109,25 @@ class Forward {
     return w.gate ? sums + 16 : sums;
   }
 
-  // All features of a panel for few rows, side by side as they are stored.
-  void make_few_features(const ExpertTask& task, int64_t first, int64_t width, const Interval& rows,
+  // All features of a panel for few rows, which lie as they are stored: those of gate before those
+  // of up.
+  void make_few_features(const ExpertTask& task, int64_t panel, const Interval& rows,
                          Sums& sums) const {
     const ExpertMatrices& w = weights(task);
-    alignas(64) float gate[few_columns * block_rows], up[few_columns * block_rows],
-        h[few_columns * block_rows];
-    const int64_t count = rows.size() * width;
-    const auto gather = [&](int64_t first_sum, float* to) {
-      for (int64_t r = 0; r < rows.size(); ++r)
-        std::copy_n(sums[r] + first_sum, width, to + r * width);
-      round_to_bf16(to, count);
-    };
-    gather(w.gate ? 16 : 0, up);
-    if (w.gate) gather(0, gate);
-    hidden(
-        {.activation = op_.activation, .gate = w.gate ? gate : nullptr, .up = up, .count = count},
-        h);
-    for (int64_t r = 0; r < rows.size(); ++r)
-      write_floats(h + r * width, few_place(task, rows.begin + r, first), DType::bf16,
-                   std::min(width, w.up.rows - first));
+    const int64_t width = features_of_panel(w), first = panel * width;
+    alignas(64) float h[few_columns * block_rows];
+    round_to_bf16(sums[0], rows.size() * block_rows);
+    hidden({.activation = op_.activation,
+            .gate = w.gate ? sums[0] : nullptr,
+            .up = w.gate ? sums[0] + width : sums[0],
+            .count = width,
+            .rows = rows.size(),
+            .row_step = block_rows},
+           h);
+    std::byte* to = few_place(task, rows.begin, first);
+    const int64_t step = engine_.quads ? w.up.rows * 2 : line_bytes;
+    for (int64_t r = 0; r < rows.size(); ++r, to += step)
+      write_floats(h + r * block_rows, to, DType::bf16, std::min(width, w.up.rows - first));
   }
   std::byte* few_place(const ExpertTask& task, int64_t row, int64_t feature) const {
     std::byte* const all = hidden_ + task.hidden_bytes;
@@ -212,12 +216,12 @@ class Forward {
     const PackedRows h = engine_.quads ? packed_hidden(task) : hidden_of(task);
     multiply_panels(
         engine_, panels, [&](int64_t panel) { return weight_rows(down, panel); }, h.depth, h,
-        [&](int64_t panel, Sums& sums, const Interval& some, int step) {
+        [&](int64_t panel, Sums& sums, const Interval& some, HandOn steps) {
           Target to{.rows = part_of(out, some),
                     .first = panel * block_rows,
                     .dtype = op_.out.sources[0].dtype};
           to.cols = std::min(block_rows, down.rows - to.first);
-          store_sums(engine_, sums, to, step);
+          store_sums(engine_, sums, to, steps);
         });
   }
 

@@ -120,7 +120,7 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
   const PackedRows x = pack_rows(engine, from, packed);
   const std::span<std::byte*> y = rows_of<std::byte*>(op.y, rows, y_rows);
   const Bias bias(op.bias, {panels.begin * block_rows, op.weight.rows}, bias_scratch);
-  const auto store = [&](int64_t panel, Sums& sums, const Interval& some, int step) {
+  const auto store = [&](int64_t panel, Sums& sums, const Interval& some, HandOn steps) {
     const int64_t first = panel * block_rows;
     store_sums(engine, sums,
                {.rows = part_of(y, some),
@@ -129,7 +129,7 @@ void linear_rows(const Engine& engine, const Linear& op, const Interval& rows,
                 .dtype = op.y.dtype,
                 .accumulate = op.accumulate,
                 .bias = bias.at(first)},
-               step);
+               steps);
   };
   multiply_panels(
       engine, panels, [&](int64_t panel) { return weight_rows(op.weight, panel); }, op.x.cols, x,
@@ -143,14 +143,14 @@ void multiply_rows(const Engine& engine, const Tensor& rows, const PackedRows& p
   multiply_panels(
       engine, {0, blocks_of(rows.rows)}, [&](int64_t panel) { return weight_rows(rows, panel); },
       packed.depth, packed,
-      [&](int64_t panel, Sums& sums, const Interval& columns, int step) {
+      [&](int64_t panel, Sums& sums, const Interval& columns, HandOn steps) {
         Target block = to;
         block.rows =
             part_of(to.rows, {panel * block_rows, std::min((panel + 1) * block_rows, rows.rows)});
         block.first += columns.begin;
         block.cols = columns.size();
         if (to.bias) block.bias += columns.begin;
-        store_block(sums, block, step);
+        for (int step = steps.begin; step < steps.end; ++step) store_block(sums, block, step);
       });
 }
 

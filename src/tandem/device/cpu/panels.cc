@@ -102,26 +102,26 @@ PanelProduct::PanelProduct(const Engine& engine, const Interval& panels, const R
 // A panel is packed first only where rows are missing or bf16 becomes f32.
 bool PanelProduct::in_place(const WeightRows& rows) const { return rows.whole() && !engine_.widen; }
 
-int64_t PanelProduct::lines_of_step(int64_t panel, int64_t line) const {
-  const int64_t whole = engine_.whole_lines(depth_), all = engine_.lines(depth_);
-  // In place all whole lines may go at once; the last line, if it is not whole, is packed.
-  if (line < whole && in_place(rows_at_.get(rows_at_.context, panel)))
-    return blocks_ == 1 ? whole - line : std::min(lines_at_once, whole - line);
-  return std::min(lines_at_once, all - line);
+// The first step of a group's: its lines are those of the others. In place all whole ones may go at
+// once; the last one, if it is not whole, is packed.
+PanelProduct::Step PanelProduct::first_of(int64_t group, int64_t line) const {
+  Step step{.group = group, .panel = group};
+  if (at_end(step)) return step;
+  step.rows = rows_at_.get(rows_at_.context, group);
+  const int64_t whole = engine_.whole_lines(depth_);
+  const bool at_once = line < whole && in_place(step.rows);
+  const int64_t end = at_once ? whole : engine_.lines(depth_);
+  step.lines = {line, at_once && blocks_ == 1 ? end : std::min(line + lines_at_once, end)};
+  return step;
 }
 
 PanelProduct::Step PanelProduct::next(const Step& step) const {
-  Step to = step;
   const int64_t group_end = std::min(step.group + group_size_, panels_.end);
-  if (++to.panel < group_end) return to;
-  int64_t line = step.lines.end;
-  to.panel = step.group;
-  if (line == engine_.lines(depth_)) {
-    to.group = to.panel = group_end;
-    line = 0;
-  }
-  if (!at_end(to)) to.lines = {line, line + lines_of_step(to.panel, line)};
-  return to;
+  const int64_t panel = step.panel + 1;
+  if (panel < group_end)
+    return {step.group, panel, rows_at_.get(rows_at_.context, panel), step.lines};
+  const bool ends = step.lines.end == engine_.lines(depth_);
+  return ends ? first_of(group_end, 0) : first_of(step.group, step.lines.end);
 }
 
 void PanelProduct::list_rows(const WeightRows& rows, RowPointers& to) {
@@ -145,13 +145,12 @@ void PanelProduct::read_factors(const WeightRows& rows, const Interval& lines) {
 
 // Finds the rows of a step, and packs them where they cannot be used in place.
 void PanelProduct::begin(const Step& step) {
-  const WeightRows rows = rows_at_.get(rows_at_.context, step.panel);
+  const WeightRows& rows = step.rows;
   const int64_t line_depth = engine_.depth_of_line();
   if (engine_.quads) read_factors(rows, step.lines);
   if (in_place(rows) && step.lines.end * line_depth <= depth_) {
     const int64_t offset = step.lines.begin * line_bytes;
     panel_ = {{rows.half[0] + offset, rows.half[1] + offset}, rows.row_step, line_bytes};
-    rows_ = rows;
     return;
   }
   RowPointers list;
@@ -160,23 +159,23 @@ void PanelProduct::begin(const Step& step) {
                          std::min(step.lines.end * line_depth, depth_)};
   pack_panel(engine_, RowsOf{list, depth_}.columns(columns), packed_);
   panel_ = packed_panel();
-  rows_ = {};
 }
 
-void PanelProduct::hand_on(int steps) {
-  for (; done_.step < steps; ++done_.step)
-    body_.run(body_.context, done_.panel, *done_.sums, x_rows(done_.block), done_.step);
+void PanelProduct::hand_on(int end) {
+  if (done_.step == end) return;
+  body_.run(body_.context, done_.panel, *done_.sums, x_rows(done_.block), {done_.step, end});
+  done_.step = end;
 }
 
 void PanelProduct::look_ahead(const Step& next) {
   constexpr int64_t few_blocks = 4;  // with more, the processor's own prefetching keeps up
   ahead_ = {};
-  if (at_end(next) || blocks_ > few_blocks) return;
-  ahead_.rows = rows_at_.get(rows_at_.context, next.panel);
-  if (!ahead_.rows.whole()) return;
+  if (at_end(next) || blocks_ > few_blocks || !next.rows.whole()) return;
   constexpr int64_t most_passes = 4;
   const int64_t lines = next.lines.size();
+  ahead_.rows = next.rows;
   ahead_.lines = next.lines;
+  if (in_order_) return;
   ahead_.passes = std::min(most_passes, lines);
   ahead_.pass_steps = lines / ahead_.passes;
   ahead_.at_once = (lines + ahead_.pass_steps - 1) / ahead_.pass_steps;
@@ -296,7 +295,7 @@ void PanelProduct::multiply_few(const Step& step, int64_t block, float* sums) {
     return engine_.multiply_few(product);
   }
   product.rows = 16;
-  product.meanwhile[0] = run_of(rows_, 1, step.lines);
+  product.meanwhile[0] = run_of(step.rows, 1, step.lines);
   engine_.multiply_few(product);
   product.a.half[0] = panel_.half[1];
   product.c += 16;
@@ -306,9 +305,8 @@ void PanelProduct::multiply_few(const Step& step, int64_t block, float* sums) {
 }
 
 void PanelProduct::run() {
-  Step step{panels_.begin, panels_.begin, {0, 0}};
-  if (at_end(step) || blocks_ == 0) return;
-  step.lines.end = lines_of_step(step.panel, 0);
+  if (panels_.empty() || blocks_ == 0) return;
+  Step step = first_of(panels_.begin, 0);
   bring_first(step);
   while (!at_end(step)) {
     const Step after = next(step);

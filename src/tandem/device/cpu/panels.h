@@ -16,6 +16,10 @@ namespace tandem::cpu {
 // half of them sums may still be on their way from a kernel: it is for bringing near the memory
 // that the second half writes.
 inline constexpr int hand_on_steps = 16;
+struct HandOn {
+  int begin = 0, end = 0;  // steps
+  bool ends() const { return end == hand_on_steps; }
+};
 
 // Up to 32 rows of weights, in two halves of up to 16: those of one matrix, or of a gate and an up
 // matrix side by side.
@@ -57,9 +61,9 @@ int64_t rows_at_once(const Engine& engine, int64_t rows, int64_t depth, int thre
 // before it are handed on in small steps, and what the next panel reads is brought near.
 class PanelProduct {
  public:
-  // What becomes of sums: body(panel, sums, rows of x, step), for steps 0 to hand_on_steps - 1.
+  // What becomes of sums: body(panel, sums, rows of x, steps), for all steps in turn.
   struct Body {
-    void (*run)(void* context, int64_t panel, Sums& sums, const Interval& rows, int step);
+    void (*run)(void* context, int64_t panel, Sums& sums, const Interval& rows, HandOn steps);
     void* context;
   };
   struct RowsAt {
@@ -77,6 +81,7 @@ class PanelProduct {
   // enough for the second-level cache serves them all.
   struct Step {
     int64_t group = 0, panel = 0;
+    WeightRows rows;
     Interval lines;
   };
   // Sums that are being handed on.
@@ -94,7 +99,7 @@ class PanelProduct {
   };
   Step next(const Step& step) const;
   bool at_end(const Step& step) const { return step.panel >= panels_.end; }
-  int64_t lines_of_step(int64_t panel, int64_t line) const;
+  Step first_of(int64_t group, int64_t line) const;
   bool in_place(const WeightRows& rows) const;
   static void list_rows(const WeightRows& rows, RowPointers& to);
   void begin(const Step& step);
@@ -107,7 +112,7 @@ class PanelProduct {
   void bring_near();
   void bring_first(const Step& step);
   Run run_of(const WeightRows& rows, int64_t half, const Interval& lines) const;
-  void hand_on(int steps);
+  void hand_on(int end);
   Int8Factors factors_of(const Step& step, int64_t block) const;
   Panel packed_panel() const {
     return {{packed_, packed_ + 16 * line_bytes}, line_bytes, block_rows * line_bytes};
@@ -123,10 +128,9 @@ class PanelProduct {
   PackedRows x_;
   Body body_;
   int64_t group_size_, blocks_, places_;
-  bool in_order_;    // of memory: weights come near
-  WeightRows rows_;  // of the step, where they are used in place,
-  Panel panel_;      // and as they are read
-  float* factors_;   // of its rows: Int8Factors
+  bool in_order_;   // of memory: weights come near
+  Panel panel_;     // of the step, as it is read
+  float* factors_;  // of its rows: Int8Factors
   std::byte* packed_;
   Done done_;
   Ahead ahead_;
@@ -134,7 +138,7 @@ class PanelProduct {
   Sums* sums_;
 };
 
-// The same with any callable: rows_at(panel), body(panel, sums, rows of x, step).
+// The same with any callable: rows_at(panel), body(panel, sums, rows of x, steps).
 template <class RowsAt, class Body>
 void multiply_panels(const Engine& engine, const Interval& panels, const RowsAt& rows_at,
                      int64_t depth, const PackedRows& x, const Body& body) {
@@ -142,8 +146,8 @@ void multiply_panels(const Engine& engine, const Interval& panels, const RowsAt&
     return (*static_cast<const RowsAt*>(context))(panel);
   };
   const auto call_body = [](void* context, int64_t panel, Sums& sums, const Interval& rows,
-                            int step) {
-    (*static_cast<const Body*>(context))(panel, sums, rows, step);
+                            HandOn steps) {
+    (*static_cast<const Body*>(context))(panel, sums, rows, steps);
   };
   // Contexts are only read; C callbacks have no way to say so.
   PanelProduct(engine, panels, {call_rows, const_cast<RowsAt*>(&rows_at)}, depth, x,
@@ -151,10 +155,14 @@ void multiply_panels(const Engine& engine, const Interval& panels, const RowsAt&
       .run();
 }
 
-// Sums for the row `to` has as i and the panel's row j, as PanelProduct leaves them.
-inline void store_sums(const Engine& engine, Sums& sums, const Target& to, int step) {
-  const bool lie = engine.lies(static_cast<int64_t>(to.rows.size()));
-  lie ? store_block(sums, to, step) : store_block_transposed(sums, to, step);
+// Sums for the row `to` has as i and the panel's row j, as PanelProduct leaves them. Those of few
+// rows lie as they are stored.
+inline void store_sums(const Engine& engine, Sums& sums, const Target& to, HandOn steps) {
+  static_assert(hand_on_steps == store_steps);
+  if (!engine.lies(static_cast<int64_t>(to.rows.size())))
+    for (int step = steps.begin; step < steps.end; ++step) store_block_transposed(sums, to, step);
+  else if (steps.ends())
+    store_block(sums, to);
 }
 
 // Blocks of sums in this thread's scratch.
