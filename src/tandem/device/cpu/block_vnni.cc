@@ -20,7 +20,9 @@ TANDEM_VNNI_INLINE __m512 scaled(__m512i sum, __m512i excess, __m512 row, __m512
   return _mm512_fmadd_ps(exact, _mm512_mul_ps(row, column), before);
 }
 
-TANDEM_VNNI void multiply_group(const BlockProduct& p, int first_row, float* c) {
+// `near`: of this half of the panel; what is left of it is for the next group.
+TANDEM_VNNI void multiply_group(const BlockProduct& p, int first_row, Run& near) {
+  float* const c = p.c + first_row * p.c_stride;
   const std::byte *a = p.a.half[first_row / 16] + first_row % 16 * p.a.row_step, *b = p.b;
   const float* columns = p.factors.columns;
   const int32_t* excess = p.factors.excess;
@@ -30,12 +32,15 @@ TANDEM_VNNI void multiply_group(const BlockProduct& p, int first_row, float* c) 
     for (int s = 0; s < 2; ++s)
       total[r][s] =
           p.accumulate ? _mm512_loadu_ps(c + r * p.c_stride + s * 16) : _mm512_setzero_ps();
+  Run run = near;
+  int turn = 1;
   for (int64_t line = 0; line < p.lines; line += int8_block_lines) {
     __m512i sums[group][2];
     for (auto& row : sums) row[0] = row[1] = _mm512_setzero_si512();
     for (int64_t end = std::min(line + int8_block_lines, p.lines), i = line; i < end; ++i) {
       if (first_row == 0) p.meanwhile.run();
       for (int dword = 0; dword < 16; ++dword, b += strip_dword_bytes) {
+        run.bring<group>(dword);
         const __m512i x[2] = {_mm512_loadu_si512(b), _mm512_loadu_si512(b + line_bytes)};
 #pragma GCC unroll 8
         for (int r = 0; r < group; ++r) {
@@ -44,6 +49,9 @@ TANDEM_VNNI void multiply_group(const BlockProduct& p, int first_row, float* c) 
         }
       }
       a += p.a.line_step;
+      if (turn++ < p.turns) continue;
+      turn = 1;
+      run.next<group>();
     }
     for (int s = 0; s < 2; ++s) {
       const __m512 column = _mm512_loadu_ps(columns + s * 16);
@@ -55,6 +63,7 @@ TANDEM_VNNI void multiply_group(const BlockProduct& p, int first_row, float* c) 
     excess += p.factors.columns_step;
     rows += block_rows;
   }
+  near = run;
   for (int r = 0; r < group; ++r)
     for (int s = 0; s < 2; ++s) _mm512_storeu_ps(c + r * p.c_stride + s * 16, total[r][s]);
 }
@@ -70,7 +79,7 @@ TANDEM_VNNI void multiply_few(const FewProduct& p, int first) {
       sums[h][s] = p.accumulate ? _mm512_loadu_ps(c(h, s)) : _mm512_setzero_ps();
   const std::byte* b = p.b;
   RowLines a[2] = {{p.a.half[first], p.a.row_step}, {p.a.half[first + halves - 1], p.a.row_step}};
-  Run meanwhile[2] = {p.meanwhile[first], p.meanwhile[first + halves - 1]};
+  Run near[2] = {p.near[first].or_at(p.b), p.near[first + halves - 1].or_at(p.b)};
   for (int64_t line = 0, block = 0; line < p.lines; line += int8_block_lines, ++block) {
     __m512i exact[halves][columns];
     for (auto& half : exact)
@@ -82,13 +91,13 @@ TANDEM_VNNI void multiply_few(const FewProduct& p, int first) {
         turn(a[h], p.a.line_step, rows);
 #pragma GCC unroll 16
         for (int dword = 0; dword < 16; ++dword) {
-          meanwhile[h].bring(dword);
+          near[h].bring<16>(dword);
 #pragma GCC unroll 16
           for (int s = 0; s < columns; ++s)
             exact[h][s] = _mm512_dpbusd_epi32(exact[h][s], rows[dword],
                                               in_every_lane(b + s * line_bytes + dword * 4));
         }
-        meanwhile[h].next();
+        near[h].next<16>();
       }
       b += strip_line_bytes;
     }
@@ -120,7 +129,8 @@ void multiply_few(const FewProduct& p, std::integer_sequence<int, columns...>) {
 bool vnni_supported() { return __builtin_cpu_supports("avx512vnni"); }
 
 void vnni_block(const BlockProduct& p) {
-  for (int row = 0; row < p.rows; row += group) multiply_group(p, row, p.c + row * p.c_stride);
+  Run near[2] = {p.near[0].or_at(p.b), p.near[1].or_at(p.b)};
+  for (int row = 0; row < p.rows; row += group) multiply_group(p, row, near[row / 16]);
 }
 
 void vnni_few(const FewProduct& p) {

@@ -75,6 +75,30 @@ inline int64_t factor_blocks(int64_t lines) {
   return (lines + int8_block_lines - 1) / int8_block_lines;
 }
 
+// Rows to bring near in the order of memory while others are multiplied: some lines at a time,
+// spread over 16 dwords of depth, since many at once hold up the loads behind them; and without a
+// branch, which costs a tenth of the speed of few columns.
+struct Run {
+  const std::byte* at = nullptr;   // the next lines; null: nothing
+  int64_t pieces_of_row = 1;       // of as many lines
+  int64_t row_gap = 0;             // bytes from their end to the next row
+  int64_t pieces = pieces_of_row;  // left of this row
+
+  template <int64_t lines>
+  void bring(int dword) const {
+    __builtin_prefetch(at + dword * (lines * line_bytes / 16));
+  }
+  template <int64_t lines>
+  void next() {
+    --pieces;
+    const int64_t at_end = -static_cast<int64_t>(pieces == 0);
+    at += lines * line_bytes + (row_gap & at_end);
+    pieces += pieces_of_row & at_end;
+  }
+  // Where there is nothing to bring, some memory that is near, so that kernels need not ask.
+  Run or_at(const std::byte* there) const { return at ? *this : Run{.at = there}; }
+};
+
 struct BlockProduct {
   Panel a;
   int rows = 32;                 // 16 or 32
@@ -85,6 +109,9 @@ struct BlockProduct {
   int64_t c_stride = block_columns;
   bool accumulate = false;
   Meanwhile meanwhile;  // run before any sum is written to c
+  // Brought near beside each half, by an engine that does so: 8 lines every so many lines of depth.
+  Run near[2];
+  int turns = 1;
   Int8Factors factors;  // of int8
   // Where to leave a packed copy of the panel, or null: cheaper than packing it first, since the
   // panel passes through tiles anyway. Only where an engine has them.
@@ -101,24 +128,6 @@ bool vnni_supported();
 
 inline constexpr int few_columns = 16;
 
-// Rows to bring near in the order of memory while others are multiplied: with each line of 16 of
-// these, 16 of those lines. One beside each dword, since many at once hold up the loads behind
-// them; and without a branch, which costs a tenth of the speed of few columns.
-struct Run {
-  const std::byte* at = nullptr;   // the next 16 lines; any memory, it is not read
-  int64_t pieces_of_row = 1;       // of 16 lines
-  int64_t row_gap = 0;             // bytes from their end to the next row
-  int64_t pieces = pieces_of_row;  // left of this row
-
-  void bring(int i) const { __builtin_prefetch(at + i * line_bytes); }
-  void next() {
-    --pieces;
-    const int64_t at_end = -static_cast<int64_t>(pieces == 0);
-    at += 16 * line_bytes + (row_gap & at_end);
-    pieces += pieces_of_row & at_end;
-  }
-};
-
 // A panel times a strip that lies as a panel does. Lanes are rows of the panel, so that few columns
 // leave none of them empty. Sums are the same as those of blocks, in the same order.
 struct FewProduct {
@@ -130,7 +139,7 @@ struct FewProduct {
   float* c = nullptr;  // [column][32 rows]
   bool accumulate = false;
   Int8Factors factors;  // of int8
-  Run meanwhile[2];     // beside each half
+  Run near[2];          // brought near beside each half, 16 lines with each line of depth
 };
 
 void avx512_bf16_few(const FewProduct& p);
@@ -146,9 +155,10 @@ struct Engine {
   void (*multiply_few)(const FewProduct&) = nullptr;  // null: few columns are as many
   DType dtype = DType::f32;                           // of the matrices
   bool pairs = false;                                 // dwords are pairs of bf16
-  bool quads = false;  // dwords are four int8, rows of activations bf16 that become int8
-  bool widen = false;  // bf16 that is turned into f32 on the way to panels and strips
-  bool tiles = false;  // threads hold a tile configuration
+  bool quads = false;   // dwords are four int8, rows of activations bf16 that become int8
+  bool widen = false;   // bf16 that is turned into f32 on the way to panels and strips
+  bool tiles = false;   // threads hold a tile configuration
+  bool brings = false;  // its kernels bring near what comes next
 
   int64_t number_bytes() const { return quads ? 1 : pairs ? 2 : 4; }
   int64_t dwords(int64_t depth) const { return (depth * number_bytes() + 3) / 4; }

@@ -40,7 +40,8 @@ Engine engine_for(DType dtype) {
     return {.multiply = vnni ? vnni_block : int8_block,
             .multiply_few = vnni ? vnni_few : nullptr,
             .dtype = DType::bf16,
-            .quads = true};
+            .quads = true,
+            .brings = vnni};
   }
   if (dtype == DType::f32) return {.multiply = f32_block, .dtype = dtype};
   switch (bf16_path()) {
@@ -50,7 +51,8 @@ Engine engine_for(DType dtype) {
       return {.multiply = avx512_bf16_block,
               .multiply_few = avx512_bf16_few,
               .dtype = dtype,
-              .pairs = true};
+              .pairs = true,
+              .brings = true};
     case Bf16Path::as_f32:
       break;
   }

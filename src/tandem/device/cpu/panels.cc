@@ -83,7 +83,7 @@ PanelProduct::PanelProduct(const Engine& engine, const Interval& panels, const R
       x_(x),
       body_(body),
       blocks_(blocks_of(x.rows)),
-      in_order_(engine.lies(x.rows)) {
+      few_(engine.lies(x.rows)) {
   static thread_local Scratch scratch;
   constexpr int64_t most = 8;
   group_size_ = blocks_ > 1 && engine.lines(depth) > lines_at_once ? most : 1;
@@ -175,7 +175,7 @@ void PanelProduct::look_ahead(const Step& next) {
   const int64_t lines = next.lines.size();
   ahead_.rows = next.rows;
   ahead_.lines = next.lines;
-  if (in_order_) return;
+  if (engine_.brings) return;
   ahead_.passes = std::min(most_passes, lines);
   ahead_.pass_steps = lines / ahead_.passes;
   ahead_.at_once = (lines + ahead_.pass_steps - 1) / ahead_.pass_steps;
@@ -185,7 +185,7 @@ void PanelProduct::look_ahead(const Step& next) {
 // few lines of it at once, then the rows behind these. The processor's own prefetching follows one
 // run of lines in a page of memory, and rows of less than a page share it.
 void PanelProduct::bring_near() {
-  if (ahead_.lines.empty()) return;
+  if (ahead_.passes == 0) return;
   const int64_t pass = lines_done_ / ahead_.pass_steps;
   if (pass >= ahead_.passes) return;
   const int64_t first =
@@ -208,24 +208,25 @@ int64_t rows_in_order(int64_t lines) {
 
 }  // namespace
 
-// Where there is nothing to bring, what is multiplied is near.
-Run PanelProduct::run_of(const WeightRows& rows, int64_t half, const Interval& lines) const {
-  if (!rows.whole() || lines.empty()) return {.at = panel_.half[0]};
-  const int64_t pieces = (lines.size() + 15) / 16;
-  return {.at = rows.half[half] + lines.begin * line_bytes,
+// From a row on, so many lines at a time.
+Run PanelProduct::run_of(const WeightRows& rows, int64_t first, const Interval& lines,
+                         int64_t at_once) {
+  if (!rows.whole() || lines.empty()) return {};
+  const int64_t pieces = (lines.size() + at_once - 1) / at_once;
+  return {.at = rows.row(first) + lines.begin * line_bytes,
           .pieces_of_row = pieces,
-          .row_gap = rows.row_step - pieces * 16 * line_bytes};
+          .row_gap = rows.row_step - pieces * at_once * line_bytes};
 }
 
 // Nothing goes on yet beside which the first panel could be brought.
 void PanelProduct::bring_first(const Step& step) {
   look_ahead(step);
-  if (in_order_) {
-    for (int64_t half = 0; half < rows_in_order(step.lines.size()) / 16; ++half) {
-      Run run = run_of(ahead_.rows, half, ahead_.lines);
-      for (int64_t left = ahead_.lines.size(); left > 0; --left, run.next())
-        for (int i = 0; i < 16; ++i) run.bring(i);
-    }
+  if (engine_.brings) {
+    const int64_t bytes = ahead_.lines.size() * line_bytes;
+    const int64_t rows = few_ ? rows_in_order(step.lines.size()) : block_rows;
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t i = 0; i < bytes; i += line_bytes)
+        __builtin_prefetch(ahead_.rows.row(row) + ahead_.lines.begin * line_bytes + i);
     return;
   }
   for (lines_done_ = 0; lines_done_ < ahead_.lines.size(); ++lines_done_)
@@ -265,6 +266,10 @@ void PanelProduct::multiply_block(const Step& step, int64_t block, float* sums) 
   const bool rows_apart = panel_.row_step > line_bytes;
   std::byte* const copy = engine_.tiles && blocks_ > few_blocks && rows_apart ? packed_ : nullptr;
   if (copy && block > 0) panel_ = packed_panel();
+  const auto near = [&](int64_t half) {
+    const Interval rows = part(block_rows, blocks_, block);
+    return run_of(ahead_.rows, rows.begin + half * rows.size() / 2, ahead_.lines, 8);
+  };
   engine_.multiply(
       {.a = panel_,
        .b = x_.strips.at(block, step.lines.begin),
@@ -273,6 +278,8 @@ void PanelProduct::multiply_block(const Step& step, int64_t block, float* sums) 
        .c = sums,
        .accumulate = step.lines.begin > 0,
        .meanwhile = {[](void* self) { static_cast<PanelProduct*>(self)->during(); }, this},
+       .near = {near(0), near(1)},
+       .turns = static_cast<int>(blocks_),
        .factors = engine_.quads ? factors_of(step, block) : Int8Factors{},
        .copy = block == 0 ? copy : nullptr});
 }
@@ -280,7 +287,7 @@ void PanelProduct::multiply_block(const Step& step, int64_t block, float* sums) 
 // The next rows are brought near meanwhile: these are read beside each other, which the processor's
 // own prefetching does not keep up with.
 void PanelProduct::multiply_few(const Step& step, int64_t block, float* sums) {
-  while (!in_order_ && lines_done_ < lines_) during();
+  while (!few_ && lines_done_ < lines_) during();
   hand_on(hand_on_steps);
   FewProduct product{.a = panel_,
                      .b = x_.strips.at(block, step.lines.begin),
@@ -289,18 +296,19 @@ void PanelProduct::multiply_few(const Step& step, int64_t block, float* sums) {
                      .c = sums,
                      .accumulate = step.lines.begin > 0,
                      .factors = engine_.quads ? factors_of(step, block) : Int8Factors{}};
-  const auto next = [&](int64_t half) { return run_of(ahead_.rows, half, ahead_.lines); };
-  if (!in_order_ || rows_in_order(lines_) == block_rows) {
-    if (in_order_) product.meanwhile[0] = next(0), product.meanwhile[1] = next(1);
+  const Run next[2] = {run_of(ahead_.rows, 0, ahead_.lines, 16),
+                       run_of(ahead_.rows, 16, ahead_.lines, 16)};
+  if (!few_ || rows_in_order(lines_) == block_rows) {
+    std::copy_n(next, 2, product.near);
     return engine_.multiply_few(product);
   }
   product.rows = 16;
-  product.meanwhile[0] = run_of(step.rows, 1, step.lines);
+  product.near[0] = run_of(step.rows, 16, step.lines, 16);
   engine_.multiply_few(product);
   product.a.half[0] = panel_.half[1];
   product.c += 16;
   product.factors = product.factors.from_row(16);
-  product.meanwhile[0] = next(0);
+  product.near[0] = next[0];
   engine_.multiply_few(product);
 }
 

@@ -111,7 +111,7 @@ class PanelProduct {
   void during();
   void bring_near();
   void bring_first(const Step& step);
-  Run run_of(const WeightRows& rows, int64_t half, const Interval& lines) const;
+  static Run run_of(const WeightRows& rows, int64_t first, const Interval& lines, int64_t at_once);
   void hand_on(int end);
   Int8Factors factors_of(const Step& step, int64_t block) const;
   Panel packed_panel() const {
@@ -128,7 +128,7 @@ class PanelProduct {
   PackedRows x_;
   Body body_;
   int64_t group_size_, blocks_, places_;
-  bool in_order_;   // of memory: weights come near
+  bool few_;        // rows of x, that lie
   Panel panel_;     // of the step, as it is read
   float* factors_;  // of its rows: Int8Factors
   std::byte* packed_;
