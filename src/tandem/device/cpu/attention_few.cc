@@ -51,26 +51,30 @@ struct Lines {
 template <int rows, int groups>
 TANDEM_AVX512_BF16 void score(const Head& keys, const std::byte* const* queries,
                               float (*scores)[kv_block_tokens], int64_t first,
-                              const AttentionFew::Bring& near) {
+                              AttentionFew::Near& to_bring) {
+  AttentionFew::Near near = to_bring;
   __m512 sums[groups][rows];
   for (auto& group : sums)
     for (__m512& sum : group) sum = _mm512_setzero_ps();
   for (int64_t line = 0; line < keys.lines; ++line)
 #pragma GCC unroll 2
     for (int g = 0; g < groups; ++g) {
-      near.now();
       Lines lines;
       lines.take(keys, g * 16, line);
       __m512i turned[16];
       turn(lines.first, lines.step, turned);
 #pragma GCC unroll 16
-      for (int dword = 0; dword < 16; ++dword)
+      for (int dword = 0; dword < 16; ++dword) {
+        near.slot<AttentionFew::Near::of_keys>();
 #pragma GCC unroll 4
         for (int r = 0; r < rows; ++r)
           sums[g][r] =
               _mm512_dpbf16_ps(sums[g][r], (__m512bh)turned[dword],
                                (__m512bh)in_every_lane(queries[r] + line * line_bytes + dword * 4));
+      }
+      near.end_step();
     }
+  to_bring = near;
   for (int g = 0; g < groups; ++g)
     for (int r = 0; r < rows; ++r) _mm512_store_ps(scores[r] + first + g * 16, sums[g][r]);
 }
@@ -117,7 +121,8 @@ constexpr int64_t place_of(int64_t f) { return f % 8 / 4 * 16 + f / 8 * 4 + f % 
 template <int rows, int lines>
 TANDEM_AVX512_BF16 void add_values(const Head& values, int64_t line,
                                    const uint16_t (*weights)[kv_block_tokens], int64_t first,
-                                   LineSums* const* to, const AttentionFew::Bring& near) {
+                                   LineSums* const* to, AttentionFew::Near& to_bring) {
+  AttentionFew::Near near = to_bring;
   __m512 sums[rows][lines][2];
   for (int r = 0; r < rows; ++r)
     for (int l = 0; l < lines; ++l)
@@ -125,8 +130,8 @@ TANDEM_AVX512_BF16 void add_values(const Head& values, int64_t line,
   const std::byte *at = values.at(0, line), *const last = values.at(values.count - 1, line);
   const auto* pair = reinterpret_cast<const std::byte*>(weights[0] + first);
   constexpr int64_t row_bytes = sizeof(weights[0]);
-  near.now();
   for (; at <= last; at += 2 * values.step, pair += 4) {
+    near.slot<AttentionFew::Near::of_values>();
     const bool both = at < last;
     __m512i pairs[lines][2];
     for (int l = 0; l < lines; ++l) {
@@ -143,6 +148,8 @@ TANDEM_AVX512_BF16 void add_values(const Head& values, int64_t line,
           sums[r][l][half] = _mm512_dpbf16_ps(sums[r][l][half], (__m512bh)pairs[l][half], weight);
     }
   }
+  near.end_step();
+  to_bring = near;
   for (int r = 0; r < rows; ++r)
     for (int l = 0; l < lines; ++l)
       for (int half = 0; half < 2; ++half) _mm512_store_ps(to[r][line + l][half], sums[r][l][half]);
@@ -150,7 +157,7 @@ TANDEM_AVX512_BF16 void add_values(const Head& values, int64_t line,
 
 template <int rows>
 void add_values(const Head& values, const uint16_t (*weights)[kv_block_tokens], int64_t first,
-                float* sums, const AttentionFew::Bring& near) {
+                float* sums, AttentionFew::Near& near) {
   LineSums* to[rows];
   for (int r = 0; r < rows; ++r)
     to[r] = reinterpret_cast<LineSums*>(sums + r * values.lines * line_features);
@@ -232,49 +239,57 @@ AttentionFew::Pieces AttentionFew::pieces(int64_t position) const {
   return all;
 }
 
-// What lies in memory behind a piece is brought near beside it.
 void AttentionFew::block(int64_t position) {
   const Pieces now = pieces(position);
   const Piece after = pieces(position + kv_block_tokens).list[0];
-  const auto units = static_cast<int64_t>(states_.size());
   const int64_t keys = now.count / 2;
   for (int64_t i = 0; i < now.count; ++i) {
     const Piece& piece = now.list[i];
-    LinesAhead ahead = lines_of(i + 1 < now.count ? now.list[i + 1] : after);
-    const int64_t lines = (ahead.lines() + units - 1) / units;
+    Near ahead = near(piece, i < keys, i + 1 < now.count ? now.list[i + 1] : after);
     for (State& state : states_) {
-      if (i < keys) score(piece, state, {ahead, lines});
+      if (i < keys) score(piece, state, ahead);
       if (i == keys - 1) weigh(state, position);
-      if (i >= keys) add_values(piece, state, {ahead, lines});
+      if (i >= keys) add_values(piece, state, ahead);
     }
   }
 }
 
-LinesAhead AttentionFew::lines_of(const Piece& piece) const {
-  if (!piece.tensor) return {};
+AttentionFew::Near::Near(const AttentionItem& item, const Piece& piece, int64_t steps, int places) {
+  if (!piece.tensor) return;
   const Tensor& t = *piece.tensor;
-  const int64_t first = item_.groups.front().kv_head, end = item_.groups.back().kv_head + 1;
-  const std::byte* data = t.row_bytes(piece.rows.begin) + first * piece.dim * 2;
-  return {{data, t.stride * 2, (end - first) * piece.dim * 2}, {}, piece.rows.size()};
+  const int64_t first = item.groups.front().kv_head, end = item.groups.back().kv_head + 1;
+  int64_t rows = piece.rows.size(), row_bytes = (end - first) * piece.dim * 2;
+  const int64_t row_step = t.stride * 2, asked = 16 * places;
+  if (row_bytes == row_step) row_bytes *= std::exchange(rows, 1);
+  const auto parts = [](int64_t whole, int64_t part) { return (whole + part - 1) / part; };
+  at_ = t.row_bytes(piece.rows.begin) + first * piece.dim * 2;
+  apart_ = std::min(parts(rows * row_bytes, steps * asked), line_bytes);
+  steps_of_row_ = steps_ = parts(row_bytes, apart_ * asked);
+  row_gap_ = row_step - steps_ * apart_ * asked;
 }
 
-void AttentionFew::score(const Piece& piece, State& state, const Bring& unit) const {
+// Work on keys has a step for each 16 positions of a line, that on values one for each two lines.
+AttentionFew::Near AttentionFew::near(const Piece& piece, bool keys, const Piece& next) const {
+  const int64_t lines = piece.dim / line_features;
+  const int64_t each = keys ? lines * (piece.rows.size() > 16 ? 2 : 1) : (lines + 1) / 2;
+  int64_t times = 0;
+  for (const State& state : states_) times += times_together(state.row->unit.count());
+  return {item_, next, times * each, keys ? Near::of_keys : Near::of_values};
+}
+
+void AttentionFew::score(const Piece& piece, State& state, Near& near) const {
   const Head keys = head_of(piece, state.row->unit);
-  const int64_t count = state.row->unit.count(), groups = keys.count > 16 ? 2 : 1;
-  const Bring line = unit.part(times_together(count) * keys.lines * groups);
-  for_rows_together(count, [&](auto rows, int64_t r) {
-    (groups == 2 ? cpu::score<rows, 2> : cpu::score<rows, 1>)(keys, state.queries + r,
-                                                              state.scores + r, piece.first, line);
+  for_rows_together(state.row->unit.count(), [&](auto rows, int64_t r) {
+    (keys.count > 16 ? cpu::score<rows, 2> : cpu::score<rows, 1>)(keys, state.queries + r,
+                                                                  state.scores + r, piece.first,
+                                                                  near);
   });
 }
 
-void AttentionFew::add_values(const Piece& piece, State& state, const Bring& unit) const {
+void AttentionFew::add_values(const Piece& piece, State& state, Near& near) const {
   const Head values = head_of(piece, state.row->unit);
-  const int64_t count = state.row->unit.count();
-  const Bring two_lines = unit.part(times_together(count) * ((values.lines + 1) / 2));
-  for_rows_together(count, [&](auto rows, int64_t r) {
-    cpu::add_values<rows>(values, state.weights + r, piece.first, state.sums + r * piece.dim,
-                          two_lines);
+  for_rows_together(state.row->unit.count(), [&](auto rows, int64_t r) {
+    cpu::add_values<rows>(values, state.weights + r, piece.first, state.sums + r * piece.dim, near);
   });
 }
 

@@ -3,7 +3,6 @@
 // AttentionPipeline on that processor, so that bits do not tell how many rows went together.
 #pragma once
 
-#include "tandem/device/cpu/attention_ahead.h"
 #include "tandem/device/cpu/attention_pipeline.h"
 
 namespace tandem::cpu {
@@ -30,12 +29,33 @@ class AttentionFew {
     Interval rows;
     int64_t first = 0;  // of the block's positions
   };
-  // How many lines are brought near with a piece of work.
-  struct Bring {
-    LinesAhead& ahead;
-    int64_t lines = 0;
-    Bring part(int64_t parts) const { return {ahead, (lines + parts - 1) / parts}; }
-    void now() const { ahead.bring<3>(lines); }
+  // What lies behind a piece in memory is brought near beside the work on it: a little in each of
+  // the 16 slots of a step, since many lines at once hold up the loads behind them.
+  class Near {
+   public:
+    static constexpr int of_keys = 1, of_values = 4;  // that a slot asks for, enough for any heads
+
+    Near() = default;
+    // In so many steps, of slots that ask for so many places each.
+    Near(const AttentionItem& item, const Piece& piece, int64_t steps, int places);
+
+    template <int places>
+    void slot() {
+#pragma GCC unroll 4
+      for (int i = 0; i < places; ++i) __builtin_prefetch(at_ + i * apart_);
+      at_ += places * apart_;
+    }
+    void end_step() {
+      --steps_;
+      const int64_t at_end = -static_cast<int64_t>(steps_ == 0);
+      at_ += row_gap_ & at_end;
+      steps_ += steps_of_row_ & at_end;
+    }
+
+   private:
+    const std::byte* at_ = nullptr;
+    int64_t apart_ = 0;  // bytes, up to a line
+    int64_t steps_of_row_ = 1, row_gap_ = 0, steps_ = 1;
   };
 
  private:
@@ -54,10 +74,10 @@ class AttentionFew {
 
   Pieces pieces(int64_t position) const;
   void block(int64_t position);
-  LinesAhead lines_of(const Piece& piece) const;
-  void score(const Piece& piece, State& state, const Bring& unit) const;
+  Near near(const Piece& piece, bool keys, const Piece& next) const;
+  void score(const Piece& piece, State& state, Near& near) const;
   void weigh(State& state, int64_t position) const;
-  void add_values(const Piece& piece, State& state, const Bring& unit) const;
+  void add_values(const Piece& piece, State& state, Near& near) const;
   void hand_over(const State& state) const;
 
   const Attention& op_;
