@@ -72,7 +72,6 @@ TANDEM_AVX512_BF16 void score(const Head& keys, const std::byte* const* queries,
               _mm512_dpbf16_ps(sums[g][r], (__m512bh)turned[dword],
                                (__m512bh)in_every_lane(queries[r] + line * line_bytes + dword * 4));
       }
-      near.end_step();
     }
   to_bring = near;
   for (int g = 0; g < groups; ++g)
@@ -148,7 +147,6 @@ TANDEM_AVX512_BF16 void add_values(const Head& values, int64_t line,
           sums[r][l][half] = _mm512_dpbf16_ps(sums[r][l][half], (__m512bh)pairs[l][half], weight);
     }
   }
-  near.end_step();
   to_bring = near;
   for (int r = 0; r < rows; ++r)
     for (int l = 0; l < lines; ++l)
@@ -264,8 +262,8 @@ AttentionFew::Near::Near(const AttentionItem& item, const Piece& piece, int64_t 
   const auto parts = [](int64_t whole, int64_t part) { return (whole + part - 1) / part; };
   at_ = t.row_bytes(piece.rows.begin) + first * piece.dim * 2;
   apart_ = std::min(parts(rows * row_bytes, steps * asked), line_bytes);
-  steps_of_row_ = steps_ = parts(row_bytes, apart_ * asked);
-  row_gap_ = row_step - steps_ * apart_ * asked;
+  slots_of_row_ = slots_ = parts(row_bytes, apart_ * places);
+  row_gap_ = row_step - slots_ * apart_ * places;
 }
 
 // Work on keys has a step for each 16 positions of a line, that on values one for each two lines.

@@ -43,19 +43,16 @@ class AttentionFew {
     void slot() {
 #pragma GCC unroll 4
       for (int i = 0; i < places; ++i) __builtin_prefetch(at_ + i * apart_);
-      at_ += places * apart_;
-    }
-    void end_step() {
-      --steps_;
-      const int64_t at_end = -static_cast<int64_t>(steps_ == 0);
-      at_ += row_gap_ & at_end;
-      steps_ += steps_of_row_ & at_end;
+      --slots_;
+      const int64_t at_end = -static_cast<int64_t>(slots_ == 0);
+      at_ += places * apart_ + (row_gap_ & at_end);
+      slots_ += slots_of_row_ & at_end;
     }
 
    private:
     const std::byte* at_ = nullptr;
     int64_t apart_ = 0;  // bytes, up to a line
-    int64_t steps_of_row_ = 1, row_gap_ = 0, steps_ = 1;
+    int64_t slots_of_row_ = 1, row_gap_ = 0, slots_ = 1;
   };
 
  private:

@@ -52,22 +52,32 @@ int64_t likely_threshold(const Numbers& x) {
   return std::bit_cast<int32_t>(2 * mean) & 0x7fffffff;
 }
 
-// The largest magnitude that `wanted` numbers have at least, or one between theirs and the others'.
-// Looked for around the likely one, in growing steps, then by halves.
+// A magnitude that `wanted` numbers have at least, or more where some are equal. Looked for around
+// the likely one in growing steps; then where it would be if numbers lay evenly between the closest
+// two that are known, every third time halfway, since they may not.
 int32_t threshold(const Numbers& x, int64_t wanted) {
+  struct Known {
+    int64_t magnitude, count;
+  };
   constexpr int64_t end = int64_t{1} << 31;
-  int64_t enough = 0, too_few = end, guess = likely_threshold(x), step = 1 << 20;
-  while (too_few - enough > 1) {
-    const bool narrowed = enough > 0 && too_few < end;
-    const int64_t middle =
-        !narrowed && enough < guess && guess < too_few ? guess : std::midpoint(enough, too_few);
-    const int64_t count = count_from(x, static_cast<int32_t>(middle));
-    if (count == wanted) return static_cast<int32_t>(middle);
-    (count > wanted ? enough : too_few) = middle;
-    guess = count > wanted ? middle + step : middle - step;
+  Known enough{0, x.size}, too_few{end, 0};
+  int64_t guess = likely_threshold(x), step = 1 << 20;
+  for (int64_t tries = 1; too_few.magnitude - enough.magnitude > 1; ++tries) {
+    const bool narrowed = enough.magnitude > 0 && too_few.magnitude < end;
+    const int64_t lowest = enough.magnitude + 1, highest = too_few.magnitude - 1;
+    if (narrowed && tries % 3 != 0)
+      guess = enough.magnitude + (too_few.magnitude - enough.magnitude) * (enough.count - wanted) /
+                                     (enough.count - too_few.count);
+    else if (narrowed || guess < lowest || guess > highest)
+      guess = std::midpoint(lowest, highest);
+    guess = std::clamp(guess, lowest, highest);
+    const int64_t count = count_from(x, static_cast<int32_t>(guess));
+    if (count == wanted) return static_cast<int32_t>(guess);
+    (count > wanted ? enough : too_few) = {guess, count};
+    guess = count > wanted ? guess + step : guess - step;
     step *= 2;
   }
-  return static_cast<int32_t>(enough);
+  return static_cast<int32_t>(enough.magnitude);
 }
 
 // A bit for each number above `limit`.
