@@ -108,6 +108,21 @@ void mark_top(const Numbers& x, int64_t wanted, uint32_t* bitmap) {
   }
 }
 
+// Moves the marked numbers out of the block, in order; zeros stay in their places.
+void take_marked(Numbers& x, const uint32_t* bitmap, float* to) {
+  const F32 d;
+  for (int64_t i = 0; i < x.size; i += lane_count()) {
+    const uint64_t bits = bitmap[i / 32] >> i % 32 & ((uint64_t{1} << lane_count()) - 1);
+    uint8_t bytes[8];
+    std::memcpy(bytes, &bits, sizeof(bytes));
+    const auto marked = hn::LoadMaskBits(d, bytes);
+    const auto numbers = hn::Load(d, x.values + i);
+    hn::StoreU(hn::Compress(numbers, marked), d, to);
+    hn::Store(hn::IfThenZeroElse(marked, numbers), d, x.values + i);
+    to += std::popcount(bits);
+  }
+}
+
 // body(index in the block, index among those marked)
 template <class Body>
 HWY_INLINE void for_marked(const uint32_t* bitmap, int64_t words, const Body& body) {
@@ -161,9 +176,10 @@ void encode_block(Numbers& x, GradientCoding coding, uint32_t* to) {
   mark_top(x, top.size, bitmap);
   const int64_t words = (x.size + 31) / 32;
   std::copy_n(bitmap, words, to);
-  for_marked(bitmap, words, [&](int64_t i, int64_t n) { top.values[n] = x.values[i]; });
+  take_marked(x, bitmap, top.values);
   std::fill(top.values + top.size, top.values + (top.size + 63) / 64 * 64, 0.0f);
   write_numbers(top, coding, to + words);
+  if (!has_scale(coding)) return;
   for_marked(bitmap, words, [&](int64_t i, int64_t n) { x.values[i] = top.values[n]; });
 }
 
