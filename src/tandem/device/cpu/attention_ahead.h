@@ -33,12 +33,11 @@ class LinesAhead {
   int64_t lines() const {
     return rows_ * ((parts_[0].bytes + parts_[1].bytes + bytes_at_once - 1) / bytes_at_once);
   }
-  // Into the second-level cache, or with locality 3 into the first.
-  template <int locality = 2>
+  // Into the second-level cache.
   void bring(int64_t count) {
     while (count > 0 && row_ < rows_) {
       const int64_t here = std::min(count, (end_ - at_ + bytes_at_once - 1) / bytes_at_once);
-      for (int64_t i = 0; i < here; ++i) __builtin_prefetch(at_ + i * bytes_at_once, 0, locality);
+      for (int64_t i = 0; i < here; ++i) __builtin_prefetch(at_ + i * bytes_at_once, 0, 2);
       count -= here;
       at_ += here * bytes_at_once;
       if (at_ >= end_) leave();
