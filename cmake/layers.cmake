@@ -13,10 +13,12 @@ function(tandem_flags target)
   if(TANDEM_SANITIZE)
     # Instrumented code makes GCC warn of variables that are initialised after all: the plain build,
     # which compiles the same files, is where warnings are errors. -O1 compiles in half the time, and
-    # a third is spared without the checks whose findings the address sanitizer has too.
+    # a third is spared without the checks whose findings the address sanitizer has too. Of sources
+    # compiled together (below) it warns as if they were headers of one another.
     target_compile_options(${target} PRIVATE -fsanitize=${TANDEM_SANITIZE} -fno-sanitize=null,object-size,vptr
                                              -fno-omit-frame-pointer -g1
-                                             -O1 -foptimize-sibling-calls -Wno-error -Wno-maybe-uninitialized)
+                                             -O1 -foptimize-sibling-calls -Wno-error -Wno-maybe-uninitialized
+                                             -Wno-shadow -Wno-subobject-linkage)
     target_compile_definitions(${target} PRIVATE TANDEM_POISON)
     target_link_options(${target} PUBLIC -fsanitize=${TANDEM_SANITIZE})
     # Sources are compiled a dozen at a time, their headers once: no two of a folder may give one name
