@@ -260,10 +260,11 @@ AttentionFew::Near::Near(const AttentionItem& item, const Piece& piece, int64_t 
   const int64_t row_step = t.stride * 2, asked = 16 * places;
   if (row_bytes == row_step) row_bytes *= std::exchange(rows, 1);
   const auto parts = [](int64_t whole, int64_t part) { return (whole + part - 1) / part; };
-  at_ = t.row_bytes(piece.rows.begin) + first * piece.dim * 2;
   apart_ = std::min(parts(rows * row_bytes, steps * asked), line_bytes);
-  slots_of_row_ = slots_ = parts(row_bytes, apart_ * places);
-  row_gap_ = row_step - slots_ * apart_ * places;
+  const int64_t slots = parts(row_bytes, apart_ * places);
+  run_ = {.at = t.row_bytes(piece.rows.begin) + first * piece.dim * 2,
+          .pieces_of_row = slots,
+          .row_gap = row_step - slots * apart_ * places};
 }
 
 // Work on keys has a step for each 16 positions of a line, that on values one for each two lines.

@@ -35,24 +35,19 @@ class AttentionFew {
    public:
     static constexpr int of_keys = 1, of_values = 4;  // that a slot asks for, enough for any heads
 
-    Near() = default;
     // In so many steps, of slots that ask for so many places each.
     Near(const AttentionItem& item, const Piece& piece, int64_t steps, int places);
 
     template <int places>
     void slot() {
 #pragma GCC unroll 4
-      for (int i = 0; i < places; ++i) __builtin_prefetch(at_ + i * apart_);
-      --slots_;
-      const int64_t at_end = -static_cast<int64_t>(slots_ == 0);
-      at_ += places * apart_ + (row_gap_ & at_end);
-      slots_ += slots_of_row_ & at_end;
+      for (int i = 0; i < places; ++i) __builtin_prefetch(run_.at + i * apart_);
+      run_.pass(places * apart_);
     }
 
    private:
-    const std::byte* at_ = nullptr;
+    Run run_;
     int64_t apart_ = 0;  // bytes, up to a line
-    int64_t slots_of_row_ = 1, row_gap_ = 0, slots_ = 1;
   };
 
  private:

@@ -43,8 +43,12 @@ TANDEM_AVX512_INLINE void gather_lanes(const __m512i (&in)[4], __m512i (&out)[4]
   out[3] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
 }
 
-// Of all four quarters.
-TANDEM_AVX512_INLINE void gather_all(const __m512i (&turned)[4][4], __m512i (&out)[16]) {
+// Both: dword d of 16 lines in out[d].
+TANDEM_AVX512_INLINE void turn(const __m512i (&in)[16], __m512i (&out)[16]) {
+  __m512i turned[4][4];
+#pragma GCC unroll 4
+  for (int part = 0; part < 4; ++part)
+    turn_lanes({in[part * 4], in[part * 4 + 1], in[part * 4 + 2], in[part * 4 + 3]}, turned[part]);
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     __m512i lines[4];
@@ -52,15 +56,6 @@ TANDEM_AVX512_INLINE void gather_all(const __m512i (&turned)[4][4], __m512i (&ou
 #pragma GCC unroll 4
     for (int l = 0; l < 4; ++l) out[4 * l + j] = lines[l];
   }
-}
-
-// Both: dword d of 16 lines in out[d].
-TANDEM_AVX512_INLINE void turn(const __m512i (&in)[16], __m512i (&out)[16]) {
-  __m512i turned[4][4];
-#pragma GCC unroll 4
-  for (int part = 0; part < 4; ++part)
-    turn_lanes({in[part * 4], in[part * 4 + 1], in[part * 4 + 2], in[part * 4 + 3]}, turned[part]);
-  gather_all(turned, out);
 }
 // 16 rows that lie `step` bytes apart, one line of which is read after the other.
 struct RowLines {
@@ -72,16 +67,15 @@ struct RowLines {
 };
 // The same of a line of them; the next one lies `line_step` bytes behind.
 TANDEM_AVX512_INLINE void turn(RowLines& rows, int64_t line_step, __m512i (&out)[16]) {
-  __m512i turned[4][4];
+  __m512i lines[16];
 #pragma GCC unroll 4
   for (int part = 0; part < 4; ++part) {
-    const std::byte* const from = rows.quarter[part];
-    turn_lanes({_mm512_loadu_si512(from), _mm512_loadu_si512(from + rows.step),
-                _mm512_loadu_si512(from + 2 * rows.step), _mm512_loadu_si512(from + 3 * rows.step)},
-               turned[part]);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+      lines[part * 4 + i] = _mm512_loadu_si512(rows.quarter[part] + i * rows.step);
     rows.quarter[part] += line_step;
   }
-  gather_all(turned, out);
+  turn(lines, out);
 }
 TANDEM_AVX512_INLINE void turn(const std::byte* from, int64_t step, __m512i (&out)[16]) {
   RowLines rows(from, step);

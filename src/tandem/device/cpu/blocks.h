@@ -90,9 +90,13 @@ struct Run {
   }
   template <int64_t lines>
   void next() {
+    pass(lines * line_bytes);
+  }
+  // A piece of so many bytes is near.
+  void pass(int64_t bytes) {
     --pieces;
     const int64_t at_end = -static_cast<int64_t>(pieces == 0);
-    at += lines * line_bytes + (row_gap & at_end);
+    at += bytes + (row_gap & at_end);
     pieces += pieces_of_row & at_end;
   }
   // Where there is nothing to bring, some memory that is near, so that kernels need not ask.

@@ -287,7 +287,6 @@ void PanelProduct::multiply_block(const Step& step, int64_t block, float* sums) 
 // The next rows are brought near meanwhile: these are read beside each other, which the processor's
 // own prefetching does not keep up with.
 void PanelProduct::multiply_few(const Step& step, int64_t block, float* sums) {
-  while (!few_ && lines_done_ < lines_) during();
   hand_on(hand_on_steps);
   FewProduct product{.a = panel_,
                      .b = x_.strips.at(block, step.lines.begin),
