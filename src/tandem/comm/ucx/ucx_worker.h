@@ -73,6 +73,7 @@ class Worker {
   };
 
   std::string listen(const std::string& host);
+  bool on_this_machine(const std::string& address) const;
   std::string way_to(const std::string& address) const;
   ucp_ep_params_t endpoint_params();
   void open(int process);
@@ -82,7 +83,7 @@ class Worker {
   void drain(Peer& peer, int process);
   void start(Peer& peer, int process, const Waiting& next);
   void look_after_failures();
-  ucs_status_t fetch(const Tensor& room, void* data, ucp_ep_h reply);
+  ucs_status_t fetch(const Tensor& room, std::byte* to, void* data, size_t bytes, ucp_ep_h reply);
   void arrived(const Tensor& bytes, ucp_ep_h reply);
   void met(int process, ucp_ep_h endpoint);
   void connected(int process);
