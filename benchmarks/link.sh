@@ -38,7 +38,7 @@ work=(compare --model "$model" --random-weights 1 --dtype bf16 --batch "$batch" 
 for context in "${contexts[@]}"; do
   taskset -c 0 "$tandem" "${work[@]}" --prompt-length "$context" --plans single \
     --json "$output/one-core-$context.json"
-  UCX_TLS=tcp UCX_NET_DEVICES=veth1,veth2 taskset -c 0 ip netns exec "$one" "$tandem" launch \
+  UCX_TLS=tcp taskset -c 0 ip netns exec "$one" "$tandem" launch \
     --hosts "$output/hosts" --remote-shell "$shell" --listen 10.78.0.1:0 -- "${work[@]}" --prompt-length "$context" \
     --plans "ma:attention=1,experts=1;ma:attention=1,experts=1,micro_batches=2;tp:ranks=2;pp:stages=2,micro_batches=2;ep:ranks=2" \
     --json "$output/link-$context.json"
