@@ -5,6 +5,7 @@
 set -euo pipefail
 build=$1
 rounds=${2:-3}
+command -v ucx_perftest > /dev/null || { echo "ucx_perftest is missing: Debian's package ucx-utils" >&2; exit 2; }
 
 perftest() { # SIZE COUNT: bytes a second
   ucx_perftest -p 13999 > /dev/null 2>&1 &

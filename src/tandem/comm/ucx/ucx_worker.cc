@@ -319,16 +319,16 @@ ucs_status_t Worker::on_message(void* self, const void* header, size_t header_si
   const Tensor room =
       me.device_->allocate(1, static_cast<int64_t>(header_size + bytes), DType::fp8);
   if (header_size > 0) std::memcpy(room.data, header, header_size);
-  std::byte* to = room.data + header_size;
+  const std::span<std::byte> to(room.data + header_size, bytes);
   const bool known = params->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP;
   const ucp_ep_h reply = known ? params->reply_ep : nullptr;
-  if (params->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) return me.fetch(room, to, data, bytes, reply);
-  std::memcpy(to, data, bytes);
+  if (params->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) return me.fetch(room, to, data, reply);
+  std::memcpy(to.data(), data, to.size());
   me.arrived(room, reply);
   return UCS_OK;
 }
 
-ucs_status_t Worker::fetch(const Tensor& room, std::byte* to, void* data, size_t bytes,
+ucs_status_t Worker::fetch(const Tensor& room, std::span<std::byte> to, void* data,
                            ucp_ep_h reply) {
   fetching_.push_front({.owner = this, .bytes = room, .reply = reply});
   Fetching& fetching = fetching_.front();
@@ -337,7 +337,7 @@ ucs_status_t Worker::fetch(const Tensor& room, std::byte* to, void* data, size_t
   params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   params.cb.recv_am = on_fetched;
   params.user_data = &fetching;
-  void* request = ucp_am_recv_data_nbx(worker_, data, to, bytes, &params);
+  void* request = ucp_am_recv_data_nbx(worker_, data, to.data(), to.size(), &params);
   if (UCS_PTR_IS_PTR(request)) return UCS_INPROGRESS;
   if (!UCS_PTR_IS_ERR(request)) arrived(room, reply);
   fetching_.pop_front();

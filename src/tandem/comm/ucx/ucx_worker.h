@@ -8,6 +8,7 @@
 #include <deque>
 #include <list>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,7 +84,8 @@ class Worker {
   void drain(Peer& peer, int process);
   void start(Peer& peer, int process, const Waiting& next);
   void look_after_failures();
-  ucs_status_t fetch(const Tensor& room, std::byte* to, void* data, size_t bytes, ucp_ep_h reply);
+  // `to`: the part of `room` that the payload comes into; what is before it is there already.
+  ucs_status_t fetch(const Tensor& room, std::span<std::byte> to, void* data, ucp_ep_h reply);
   void arrived(const Tensor& bytes, ucp_ep_h reply);
   void met(int process, ucp_ep_h endpoint);
   void connected(int process);
