@@ -120,16 +120,94 @@ TEST(Faults, NameWhatIsMissing) {
     }
     return std::string("went on");
   };
-  for (const char* fault : {"rank:3,at=20e-6", "device:3,at=20e-6"}) {
-    const std::string text = failure("ma:attention=2,experts=2", fault);
-    EXPECT_EQ(text.find(fmt::format("step 0 stops under {}: rank ", fault)), 0u) << text;
-    EXPECT_NE(text.find("from rank 3: peer lost"), std::string::npos) << text;
-  }
   // Ranks 4 to 7 are on node 1.
   for (const char* fault : {"link:node0-node1", "link:node1", "link:device4"})
     EXPECT_THAT(failure("ep:ranks=8", fault),
                 testing::ContainsRegex("layer 0, .*from rank [4-7]: peer lost"));
   EXPECT_EQ(failure("ep:ranks=8", "link:node2"), "went on");
+}
+
+// The longest step is the one in which a device falls silent; what is routed stays as it was.
+TEST(Losses, AreGotOverUnderEveryPlan) {
+  for (const char* plan : plans_to_disturb)
+    for (const WorkKind kind : work_kinds) {
+      const Prediction well = run(plan, kind, {}, 4);
+      for (const int rank : {0, well.ranks() / 2, well.ranks() - 1}) {
+        SCOPED_TRACE(fmt::format("{} {} rank {}", plan, static_cast<int>(kind), rank));
+        const double middle = 1.5 * well.steps_seconds[0];
+        const Prediction ill = run(plan, kind, {fmt::format("rank:{},at={}", rank, middle)}, 4);
+        EXPECT_EQ(ill.lost_devices, 1);
+        EXPECT_EQ(ill.steps_seconds[0], well.steps_seconds[0]);
+        // Where it had done its part of the step already, the next one misses it.
+        const bool later = ill.steps_seconds[1] < silent_seconds * 0.99;
+        EXPECT_GT(ill.steps_seconds[later ? 2 : 1], silent_seconds * 0.99);
+        EXPECT_LT(ill.steps_seconds[3], silent_seconds / 2);
+        EXPECT_GE(ill.stall_seconds(), silent_seconds * 0.99);
+        EXPECT_EQ(ill.expert_tokens, well.expert_tokens);
+      }
+    }
+}
+
+TEST(Losses, OfManyOneAfterTheOther) {
+  std::vector<std::string> faults;
+  for (int device = 0; device < 7; ++device)
+    faults.push_back(fmt::format("device:{},at={}", device, 0.5 * device));
+  for (const char* plan : {"ma:attention=4,experts=4,sequence=2", "tp:ranks=8"}) {
+    const Prediction ill = run(plan, WorkKind::decode, faults, 12);
+    EXPECT_GE(ill.lost_devices, 1);
+    EXPECT_EQ(ill.failures, 7);
+    EXPECT_EQ(ill.expert_tokens, run(plan, WorkKind::decode, {}, 12).expert_tokens);
+  }
+}
+
+// Half of the devices at once, one of each pair that mirrors the other; the rest does the work of
+// all, and holds what all held.
+TEST(Losses, RanksThatShareADeviceTakeTurns) {
+  const char* plan = "ma:attention=8,experts=8,sequence=2";
+  std::vector<std::string> faults;
+  for (int group = 0; group < 4; ++group) {
+    faults.push_back(fmt::format("rank:{}", group));
+    faults.push_back(fmt::format("rank:{}", 8 + group));
+  }
+  const Prediction well = run(plan, WorkKind::decode, {}, 3),
+                   ill = run(plan, WorkKind::decode, faults, 3);
+  EXPECT_EQ(ill.lost_devices, 8);
+  EXPECT_GT(ill.steps_seconds[2], 1.2 * well.steps_seconds[2]);
+  EXPECT_GT(ill.fullest().all(), 1.5 * static_cast<double>(well.fullest().all()));
+  for (const RankSpans& rank : ill.spans) {
+    if (!rank.attention) continue;
+    const RankSpans& mirror = ill.spans[static_cast<size_t>((rank.rank + 4) % 8)];
+    for (const Span& own : rank.spans)
+      for (const Span& other : mirror.spans) {
+        if (!computes(own) || !computes(other)) continue;
+        EXPECT_TRUE(own.end_seconds <= other.start_seconds + 1e-12 ||
+                    other.end_seconds <= own.start_seconds + 1e-12);
+      }
+  }
+}
+
+// Half the speed, twice the time; a replica on the device leaves nothing to read.
+TEST(Losses, ReadingWeightsTakesAsLongAsTheStorageSays) {
+  const auto stall = [](const char* plan, double bytes_per_second) {
+    Cluster cluster = small_cluster();
+    for (Node& node : cluster.nodes) node.storage_bytes_per_second = bytes_per_second;
+    const Workload work{.sequences = 12, .context_tokens = 48};
+    return simulate(small_model(), make_plan(plan, small_model()), cluster, work,
+                    {.steps = 3, .faults = {parse_fault("rank:3,at=1e-4")}})
+        .stall_seconds();
+  };
+  const char* alone = "ma:attention=2,experts=2";
+  const double at_once = stall(alone, 0), fast = stall(alone, 1e6), slow = stall(alone, 5e5);
+  EXPECT_GT(fast, at_once);
+  EXPECT_NEAR(slow - at_once, 2 * (fast - at_once), 1e-3 * slow);
+  const char* replicated = "ma:attention=2,experts=2,replicas=2";
+  EXPECT_NEAR(stall(replicated, 5e5), stall(replicated, 0), 1e-9);
+}
+
+TEST(Losses, OfAllDevicesStopTheRun) {
+  std::vector<std::string> faults;
+  for (int device = 0; device < 16; ++device) faults.push_back(fmt::format("device:{}", device));
+  EXPECT_THROW(run("tp:ranks=4", WorkKind::decode, faults), WorldError);
 }
 
 }  // namespace

@@ -85,6 +85,7 @@ class Served {
       rank.cached = cached_;
       size_t longest = 0;
       for (const auto& experts : routing_) longest = std::max(longest, experts.size() / 2);
+      rank.plan_cache(std::ssize(routing_), static_cast<int64_t>(longest));
       for (int64_t begin = 0; begin < static_cast<int64_t>(longest); begin += length)
         serve(rank, {begin, begin + length});
     });
@@ -108,7 +109,7 @@ class Served {
     std::vector<int32_t> own;
     for_rows(pass, pass.rows.owned, [&](size_t s, int64_t at) { own.push_back(routing_[s][at]); });
     LayerActivations a;
-    a.experts = rank.device.upload(own, pass.rows.owned.size(), 2);
+    a.experts = a.served = rank.device.upload(own, pass.rows.owned.size(), 2);
     Track on(rank.device, rank.recorder, Lane::attention, 0);
     on.layer = 1;
     Task<> task = count_routing(rank, pass, on, a);

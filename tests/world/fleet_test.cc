@@ -14,7 +14,7 @@
 #include "tandem/comm/socket_address.h"
 #include "tandem/plan/mirrors.h"
 #include "tandem/world/cluster/rank_process.h"
-#include "tandem/world/cluster/seating.h"
+#include "tandem/world/seating.h"
 
 #include "world/models.h"
 #include "world/processes.h"

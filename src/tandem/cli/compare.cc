@@ -98,7 +98,8 @@ void run(const CompareOptions& o) {
   const ModelConfig& config = model.config();
   check(o, config);
   const std::vector<NamedPlan> plans = parse_plans(o, config);
-  const int threads = o.model.thread_count();
+  const int processes = o.model.fleet ? o.model.fleet->processes() : 1;
+  const int threads = processes * o.model.thread_count();
   for (const NamedPlan& p : plans)
     if (p.plan.ranks() > threads)
       fmt::print(stderr, "warning: plan '{}' has {} ranks, which share {} threads\n", p.name,

@@ -50,7 +50,9 @@ nlohmann::json prediction_json(const Prediction& p, const WorkOptions::Read& rea
                       {"message_bytes", p.message_bytes},
                       {"events", p.events},
                       {"wall_seconds", wall_seconds},
-                      {"floor_seconds", p.floor_seconds}};
+                      {"floor_seconds", p.floor_seconds},
+                      {"lost_devices", p.lost_devices},
+                      {"stall_seconds", p.stall_seconds()}};
   json.update(footprint_json(p, read));
   return json;
 }
@@ -63,6 +65,9 @@ void print(const Prediction& p, const WorkOptions::Read& read) {
       {work.decodes() ? "time per output token" : "step", format_seconds(p.step_seconds)});
   if (p.steps_seconds.size() > 1)
     table.add_row({"slowest step", format_seconds(std::ranges::max(p.steps_seconds))});
+  if (p.lost_devices > 0)
+    table.add_row({fmt::format("stall, devices lost: {}", p.lost_devices),
+                   format_seconds(p.stall_seconds())});
   table.add_row({"no step can be faster than", format_seconds(p.floor_seconds)});
   table.add_row({"tokens/s", format_number(p.tokens_per_second(work))});
   if (work.prompt_tokens() > 0)

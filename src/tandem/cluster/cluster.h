@@ -47,6 +47,7 @@ struct Node {
   Link inside;
   Link nic;
   bool nic_per_device = false;
+  double storage_bytes_per_second = 0;  // its devices read weights with; 0: that takes no time
 };
 
 struct Cluster {

@@ -93,6 +93,8 @@ Node parse_node(const YamlMap& map, const Cluster& cluster) {
     node.nic_per_device = map.field("nic")["per_device"].IsDefined() &&
                           YamlMap::convert<bool>(map.field("nic")["per_device"], map.path("nic"));
   }
+  if (map.has("storage_bytes_per_second"))
+    node.storage_bytes_per_second = map.positive("storage_bytes_per_second");
   if (node.devices.size() > 1 && node.inside.bytes_per_second == 0)
     throw InputError("{}: {} devices and no route between them ('inside' is missing)", map.where(),
                      node.devices.size());
@@ -164,7 +166,7 @@ Cluster parse_cluster(const std::string& yaml, const std::string& where) {
   const YAML::Node nodes = map.list("nodes");
   for (size_t i = 0; i < nodes.size(); ++i) {
     const YamlMap node(nodes[i], fmt::format("{}, node {}", where, i),
-                       {"count", "devices", "inside", "nic"});
+                       {"count", "devices", "inside", "nic", "storage_bytes_per_second"});
     const Node one = parse_node(node, cluster);
     cluster.nodes.insert(cluster.nodes.end(), static_cast<size_t>(count_of(node)), one);
   }
@@ -194,6 +196,9 @@ std::string cluster_yaml(const Cluster& cluster) {
     out << YAML::EndSeq;
     emit_link(out, "inside", node.inside, false);
     emit_link(out, "nic", node.nic, node.nic_per_device);
+    if (node.storage_bytes_per_second > 0)
+      out << YAML::Key << "storage_bytes_per_second" << YAML::Value
+          << node.storage_bytes_per_second;
     out << YAML::EndMap;
   }
   out << YAML::EndSeq;

@@ -29,6 +29,7 @@ struct Fault {
   std::string text;
 
   bool fails() const { return slow == Pace::never; }
+  bool of_device() const { return of == Of::rank || of == Of::device; }
 };
 
 // InputError where the text is no fault.

@@ -87,9 +87,8 @@ Task<> Endpoint::together(std::span<Task<>> tasks, std::span<const int16_t> micr
 }
 
 void Endpoint::run(std::span<Task<>> tasks) {
-  ready_.clear();  // of a run that failed
   Task<> all = together(tasks);
-  resume_later(all.handle());
+  start(all.handle());
   constexpr double past = std::numeric_limits<double>::lowest();
   while (!all.done()) {
     if (ready_.empty()) {

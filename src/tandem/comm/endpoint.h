@@ -90,6 +90,11 @@ class Endpoint {
   void resume_later(std::coroutine_handle<> handle, int16_t micro_batch = -1) {
     ready_.push_back({micro_batch, handle});
   }
+  // A coroutine that all others come from. What was ready before is of a run that failed.
+  void start(std::coroutine_handle<> handle) {
+    ready_.clear();
+    resume_later(handle);
+  }
   // False: nothing was ready.
   bool resume_one();
   // What poll() has reported, after waiting since a time: its coroutine becomes ready.

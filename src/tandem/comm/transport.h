@@ -13,6 +13,9 @@
 
 namespace tandem {
 
+// Who has given no sign of life for so long is lost.
+inline constexpr double silent_seconds = 0.8;
+
 enum class Status : uint8_t { pending, ok, peer_lost, cancelled, timed_out };
 const char* status_name(Status status);
 

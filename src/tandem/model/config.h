@@ -91,7 +91,6 @@ struct ModelConfig {
   int64_t eos_token = -1;  // -1: none
 
   // Whether experts take so many tokens of a sequence: owners of its rows count them.
-  bool counts_capacity() const { return expert_capacity > 0 || capacity_factor > 0; }
   bool latent_attention() const { return kv_latent > 0; }
   bool biased_projections() const { return attention_bias || query_key_value_bias; }
   // Of one layer: whether it has experts, how many serve a token, how wide the shared one is.

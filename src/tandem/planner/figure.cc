@@ -119,7 +119,24 @@ const std::map<std::string, Metric>& metrics() {
               .value = load(run, &ExpertLoad::max_over_min), .least = 1, .limit = "even loads"};
         },
         {}}},
+      {"expert_used_share",
+       {[](const Run& run, const std::string&) {
+          return share(load(run, &ExpertLoad::used_share));
+        },
+        {}}},
       {"attention_over_expert_seconds", {attention_over_experts, {}}},
+      {"stall_seconds",
+       {[](const Run& run, const std::string&) { return Figure{run.p.stall_seconds()}; }, {}}},
+      {"survived_share",
+       {[](const Run& run, const std::string&) {
+          return share(static_cast<double>(run.p.lost_devices) / std::max(run.p.failures, 1));
+        },
+        {}}},
+      {"lost_share",
+       {[](const Run& run, const std::string&) {
+          return share(run.p.fits() ? static_cast<double>(run.p.lost_devices) / run.p.ranks() : 0);
+        },
+        {}}},
   };
   return known;
 }

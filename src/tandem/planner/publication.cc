@@ -61,7 +61,7 @@ class Parser {
     return {node,
             where,
             {"text", "like", "systems", "model", "cluster", "plan", "routing", "work", "batch",
-             "context", "accumulate"}};
+             "context", "accumulate", "steps", "faults"}};
   }
 
   void read_experiment(const YamlMap& map, Experiment& e) const {
@@ -80,6 +80,13 @@ class Parser {
     e.work.sequences = map.get("batch", e.work.sequences);
     e.work.context_tokens = map.get("context", e.work.context_tokens);
     e.work.groups = map.get("accumulate", e.work.groups);
+    e.steps = map.get("steps", e.steps);
+    e.faults = map.get("faults", e.faults);
+    for (const std::string& fault : e.faults) try {
+        parse_fault(fault);
+      } catch (const InputError& error) {
+        throw InputError("{}: {}", map.path("faults"), error.what());
+      }
   }
 
   // A reading that is `like` another one has its systems; its own fields come on top.

@@ -22,6 +22,8 @@ struct Experiment {
   std::string plan;
   std::string routing = "uniform";
   Workload work;
+  int steps = 1;
+  std::vector<std::string> faults;  // parse_fault()
   friend auto operator<=>(const Experiment&, const Experiment&) = default;
 };
 

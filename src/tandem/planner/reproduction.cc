@@ -50,9 +50,10 @@ class Laboratory {
     const Cluster cluster = read_cluster(e.cluster);
     ModelConfig model = read_config(e.model / "config.json");
     // Claims are held against sequences longer than the model's positions all the same.
-    model.max_positions = std::max(model.max_positions, e.work.context_tokens + 1);
-    found->second = simulate(model, plan_from_shorthand(e.plan, model), cluster, e.work,
-                             {.routing = e.routing, .seed = seed});
+    model.max_positions = std::max(model.max_positions, e.work.context_tokens + e.steps);
+    SimulationSettings settings{.steps = e.steps, .routing = e.routing, .seed = seed};
+    for (const std::string& fault : e.faults) settings.faults.push_back(parse_fault(fault));
+    found->second = simulate(model, plan_from_shorthand(e.plan, model), cluster, e.work, settings);
     for (RankSpans& rank : found->second.spans) rank.spans.clear();
     done_();
     return found->second;

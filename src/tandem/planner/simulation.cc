@@ -64,6 +64,9 @@ class Simulation {
     for (const CommunicationUse& use : result.metrics.communication)
       result.messages += use.messages, result.message_bytes += static_cast<int64_t>(use.bytes);
     result.events = world_->hub().events();
+    result.lost_devices = world_->lost_devices();
+    for (const Fault& fault : settings_.faults)
+      result.failures += fault.fails() && fault.of_device() ? 1 : 0;
     add_memory(result);
     return result;
   }
@@ -92,7 +95,7 @@ class Simulation {
 
   void step(WorkloadRunner& runner, int number) const {
     try {
-      runner.step(number);
+      while (!finishes(runner, number)) continue;
     } catch (const WorldError& error) {
       std::string failed;
       for (const Fault& fault : settings_.faults)
@@ -100,6 +103,16 @@ class Simulation {
       if (failed.empty()) throw;
       throw WorldError("step {} stops under {}: {}", number, failed, error.what());
     }
+  }
+
+  // A step of training is done again once all ranks have read the last checkpoint.
+  static bool finishes(WorkloadRunner& runner, int number) {
+    try {
+      runner.step(number);
+    } catch (const StateLost&) {
+      return false;
+    }
+    return true;
   }
 
   double now() { return engine_.world().controller().now_seconds(); }
@@ -150,6 +163,13 @@ class Simulation {
                                    memory.kv_cache - memory.optimizer - memory.gradients);
       memory.limit_bytes = world_->type_of(number).memory_bytes;
     }
+    const std::vector<Memory> own = result.memory;
+    const std::vector<int>& devices = world_->devices();
+    for (size_t rank = 0; rank < own.size(); ++rank)
+      for (size_t other = 0; other < own.size(); ++other)
+        if (other != rank && devices[other] == devices[rank])
+          for (const MemoryPart& part : memory_parts)
+            result.memory[rank].*part.bytes += own[other].*part.bytes;
   }
 
   const Cluster& cluster_;

@@ -54,16 +54,25 @@ struct Prediction {
   std::vector<double> steps_seconds;  // each
   double floor_seconds = 0;  // of the slowest rank, at its device's peaks: no step can be faster
   Metrics metrics;
-  Energy energy;                                // of a step
-  std::vector<Memory> memory;                   // by rank
+  Energy energy;  // of a step
+  // By rank; of ranks that a loss has brought together on a device, the sum of them all.
+  std::vector<Memory> memory;
   double idle_watts = 0, price_per_hour = 0;    // of all ranks' devices
   double bandwidth_share = 0, flops_share = 0;  // of all ranks' peaks, over the last step
+  int failures = 0;                             // of devices, that were asked for
+  int lost_devices = 0;                         // with ranks that have since been seated elsewhere
   size_t layers = 0;
   std::vector<int64_t> expert_tokens;  // [layers, experts], of all steps
   std::vector<RankSpans> spans;        // of the last step
   int64_t events = 0, messages = 0, message_bytes = 0;
 
   int ranks() const { return static_cast<int>(spans.size()); }
+  // By how much the longest step is longer than most.
+  double stall_seconds() const {
+    std::vector<double> ordered = steps_seconds;
+    std::ranges::sort(ordered);
+    return ordered.back() - ordered[(ordered.size() - 1) / 2];
+  }
   // Of the rank that has least room left, as a share of what its device has.
   const Memory& fullest() const {
     return *std::ranges::max_element(
@@ -96,7 +105,8 @@ struct SimulationSettings {
 };
 
 // InputError where plan, model, workload and cluster do not fit together, WorldError where ranks
-// wait for each other for ever, or for what a fault has taken away.
+// wait for each other for ever, or for what a link has lost. A failed device is got over: its ranks
+// go on in other seats (SimWorld), in training with the step that was under way.
 Prediction simulate(const ModelConfig& model, const Plan& plan, const Cluster& cluster,
                     const Workload& work, const SimulationSettings& settings);
 

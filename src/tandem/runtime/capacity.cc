@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "tandem/runtime/steps.h"
@@ -5,15 +6,24 @@
 namespace tandem {
 namespace {
 
-// Tokens that an expert takes of one sequence; 0 where there is no limit. A factor needs a length
-// to be a factor of, so it binds where whole sequences are worked on: in training and evaluation.
+// Tokens that an expert takes of one sequence; 0 where there is no limit, or the sequence cannot
+// have more. A factor needs a length to be a factor of, so it binds where whole sequences are
+// worked on: in training and evaluation.
 int64_t capacity_of(const Rank& rank, const BatchSequence& sequence) {
   const ModelConfig& model = rank.model;
-  if (model.expert_capacity > 0) return model.expert_capacity;
-  if (model.capacity_factor <= 0 || rank.cached) return 0;
-  return static_cast<int64_t>(
-      std::ceil(model.capacity_factor * static_cast<double>(model.top_k * sequence.rows.size()) /
-                static_cast<double>(model.experts)));
+  const int64_t most = rank.cached ? rank.tokens_per_slot() : sequence.rows.size();
+  int64_t capacity = model.expert_capacity;
+  if (capacity == 0 && !rank.cached)
+    capacity = static_cast<int64_t>(
+        std::ceil(model.capacity_factor * static_cast<double>(model.top_k * most) /
+                  static_cast<double>(model.experts)));
+  return capacity < most ? capacity : 0;
+}
+
+bool limits(const Rank& rank, const Pass& pass) {
+  return std::ranges::any_of(pass.batch.sequences, [&](const BatchSequence& sequence) {
+    return pass.rows.shard.contains(sequence.rows) && capacity_of(rank, sequence) > 0;
+  });
 }
 
 // Counts of a sequence so far: a cached sequence comes in pieces.
@@ -53,7 +63,8 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
   const bool balance = rank.keeps && model.balance_loss > 0;
   if (!model.has_experts(on.layer)) co_return;
   if (rank.keeps) group_rows(pass, a);
-  if ((!balance && !model.counts_capacity()) || pass.rows.shard.empty()) co_return;
+  const bool limited = limits(rank, pass);
+  if ((!balance && !limited) || pass.rows.shard.empty()) co_return;
   const Tensor mine = a.experts.slice_rows(pass.rows.mine.shifted(-pass.rows.owned.begin));
   const Tag tag = tag_of(on, MessageKind::attention, 5);
   const Tensor all =
@@ -80,7 +91,7 @@ Task<> count_routing(Rank& rank, Pass& pass, Track& on, LayerActivations& a) {
       }
     }
   }
-  if (model.counts_capacity()) a.served = rank.device.upload(served, a.experts.rows, model.top_k);
+  if (limited) a.served = rank.device.upload(served, a.experts.rows, model.top_k);
 }
 
 // d loss / d probabilities of a row, for each sequence of the shard: alpha E f_e / (k T) /

@@ -86,6 +86,7 @@ class Rank {
   DType dtype() const { return store.dtype(); }
   // Anew, for the slots that are planned.
   void make_cache();
+  int64_t tokens_per_slot() const { return tokens_per_slot_; }  // of the cache
   void plan_cache(int64_t slots, int64_t tokens_per_slot) {
     slots_ = slots, tokens_per_slot_ = tokens_per_slot;
   }
@@ -161,8 +162,8 @@ class Rank {
   void make_rotation(const Rank* before);
 
   Transport& transport_;
-  int64_t slots_ = 0, tokens_per_slot_ = 0;  // of the cache
-  std::vector<int32_t> words_;               // of the last report
+  int64_t slots_ = 0, tokens_per_slot_ = 0;
+  std::vector<int32_t> words_;  // of the last report
   std::vector<RowRef> order_;
   friend class RowsInOrder;
   // The ranks of a group, and how they lie on nodes.

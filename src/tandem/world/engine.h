@@ -138,6 +138,10 @@ class Engine {
                               const TrainingStep& step);
   // As run, but StateLost where a rank is lost and the world recovers.
   std::vector<Report> run_or_lose(const Command& command, const Beside& beside = {});
+  // Whether experts count the tokens of a sequence in inference, since there may be too many.
+  bool drops_tokens() const {
+    return model().expert_capacity > 0 && model().expert_capacity < tokens_per_slot_;
+  }
   void place(Command& command);
   std::vector<SequenceWork> cached_sequences() const;
 

@@ -22,7 +22,7 @@ void Engine::move_to(const Plan& plan) {
   command.plan = plan_yaml(plan);
   command.moves_weights = !world_->shares_store();
   // Who counts an expert's capacity counts anew, from the first token on.
-  const bool replays = rank_slots_ > 0 && model().counts_capacity();
+  const bool replays = rank_slots_ > 0 && drops_tokens();
   if (!replays) command.sequences = cached_sequences();
   try {
     run(command);  // ranks report as what they have been

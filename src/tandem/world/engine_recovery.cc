@@ -33,7 +33,7 @@ void Engine::recover() {
   empty_.insert(seated->begin(), seated->end());
   // A step that was given up has counted part of its tokens: they are counted from the start.
   for (int rank = 0; rank < plan_.ranks(); ++rank)
-    if (model().counts_capacity() && role_of(plan_, rank).attention) empty_.insert(rank);
+    if (drops_tokens() && role_of(plan_, rank).attention) empty_.insert(rank);
   ++recoveries_;
 }
 
@@ -58,7 +58,7 @@ void Engine::restore() {
       if (!role_of(plan_, rank).attention) continue;
       int source = -1;
       for (const int mirror : mirrors_of(plan_, rank))
-        if (!model().counts_capacity() && !empty_.contains(mirror)) source = mirror;
+        if (!drops_tokens() && !empty_.contains(mirror)) source = mirror;
       command.ranks.push_back(rank);
       command.sources.push_back(source);
       without_cache[rank] = source < 0;

@@ -1,6 +1,13 @@
 #include "tandem/world/sim_world.h"
 
+#include <algorithm>
+#include <functional>
 #include <numeric>
+#include <set>
+
+#include "tandem/plan/layout.h"
+#include "tandem/runtime/optimizer.h"
+#include "tandem/world/seating.h"
 
 namespace tandem {
 namespace {
@@ -44,8 +51,15 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
                    const SimSettings& settings)
     : cluster_(cluster),
       routing_(settings.routing),
+      crowding_(settings.crowding),
       devices_(devices_of(plan, cluster, settings.devices)),
-      shards_optimizer_(settings.shard_optimizer),
+      paces_(static_cast<size_t>(cluster.devices())),
+      plan_(std::make_shared<const Plan>(plan)),
+      store_(store),
+      rank_settings_{.timeout_seconds = timeout_seconds(),
+                     .trainable = settings.trainable,
+                     .shard_optimizer = settings.shard_optimizer,
+                     .nodes = nodes_of(cluster, devices_)},
       hub_(cluster, devices_, checked(settings.faults, cluster, plan.ranks())) {
   const int ranks = plan.ranks();
   device_ = make_sim_device(cluster.types[0], routing_, hub_.clock_seconds(ranks));
@@ -55,32 +69,47 @@ SimWorld::SimWorld(const Plan& plan, ParameterStore& store, const Cluster& clust
                          seats_[rank]->rank->endpoint.completed(operation, since_seconds);
                        },
                    .resume = [this](int rank) { return resume(rank); }});
-  if (settings.trainable) shards_ = shards(plan, store.config());
-  const Rank::Settings rank_settings{.timeout_seconds = timeout_seconds(),
-                                     .trainable = settings.trainable,
-                                     .shard_optimizer = settings.shard_optimizer,
-                                     .nodes = nodes_of(cluster, devices_),
-                                     .shards = settings.trainable ? &shards_ : nullptr};
-  const auto shared_plan = std::make_shared<const Plan>(plan);
-  for (int number = 0; number < ranks; ++number) {
-    Seat& seat = *seats_.emplace_back(std::make_unique<Seat>(number));
-    seat.device = make_sim_device(
-        type_of(number), routing_, hub_.clock_seconds(number), pace_of(number, settings.faults),
-        settings.crowding.empty() ? Crowding{} : settings.crowding.at(number));
-    seat.transport = hub_.connect(number);
-    seat.rank = std::make_unique<Rank>(shared_plan, number, store, *seat.device, *seat.transport,
-                                       seat.recorder, rank_settings);
-    seat.recorder.clear();  // what the rank did to set itself up
-    hub_.clock_seconds(number) = 0;
-    serving_.emplace_back();
-    start(number);
+  plan_failures(settings.faults);
+  if (settings.trainable) {
+    shards_ = shards(plan, store.config());
+    rank_settings_.shards = &shards_;
   }
+  serving_.resize(static_cast<size_t>(ranks));
+  for (int rank = 0; rank < ranks; ++rank) {
+    Seat& seat = *seats_.emplace_back(std::make_unique<Seat>(rank));
+    seat.transport = hub_.connect(rank);
+    sit_down(rank);
+    seat.recorder.clear();  // what the rank did to set itself up
+    hub_.clock_seconds(rank) = 0;
+    start(rank);
+  }
+}
+
+void SimWorld::plan_failures(const std::vector<Fault>& faults) {
+  for (const Fault& fault : faults) {
+    if (!fault.of_device()) continue;
+    const int device = fault.of == Fault::Of::rank ? devices_[fault.number] : fault.number;
+    if (fault.fails())
+      hub_.fail_at(device, fault.at_seconds);
+    else
+      paces_[device].change(fault.at_seconds, fault.slow);
+  }
+}
+
+void SimWorld::sit_down(int rank) {
+  Seat& seat = *seats_[rank];
+  seat.rank.reset();
+  seat.device =
+      make_sim_device(type_of(rank), routing_, hub_.clock_seconds(rank), paces_[devices_[rank]],
+                      crowding_.empty() ? Crowding{} : crowding_.at(rank));
+  seat.rank = std::make_unique<Rank>(plan_, rank, store_, *seat.device, *seat.transport,
+                                     seat.recorder, rank_settings_);
 }
 
 // Up to where the rank waits for its first command.
 void SimWorld::start(int rank) {
   Rank& starting = *seats_[rank]->rank;
-  starting.endpoint.resume_later(serving_[rank].emplace(starting.serve()).handle());
+  starting.endpoint.start(serving_[rank].emplace(starting.serve()).handle());
   starting.endpoint.resume_one();
 }
 
@@ -96,20 +125,59 @@ bool SimWorld::resume(int rank) {
   return true;
 }
 
-// Where its device fails the rank is lost instead.
-Pace SimWorld::pace_of(int rank, const std::vector<Fault>& faults) {
-  Pace pace;
-  for (const Fault& fault : faults) {
-    const int number = fault.of == Fault::Of::rank     ? rank
-                       : fault.of == Fault::Of::device ? devices_[rank]
-                                                       : -1;
-    if (number != fault.number) continue;
-    if (fault.fails())
-      hub_.lose_at(rank, fault.at_seconds);
-    else
-      pace.change(fault.at_seconds, fault.slow);
+std::optional<std::vector<int>> SimWorld::recover() {
+  std::vector<bool> alive;
+  for (int device = 0; device < cluster_.devices(); ++device) alive.push_back(!hub_.failed(device));
+  const std::vector<int> before = devices_;
+  std::set<int> lost;
+  for (const int device : before)
+    if (hub_.failed(device)) lost.insert(device);
+  if (lost.empty() || std::ranges::none_of(alive, std::identity{})) return std::nullopt;
+  lost_devices_ += static_cast<int>(lost.size());
+  devices_ = seats_after_loss(*plan_, before, alive);
+  for (auto& serving : serving_) serving.reset();
+  hub_.begin_epoch(devices_);
+  std::vector<int> moved;
+  for (int rank = 0; rank < plan_->ranks(); ++rank) {
+    if (devices_[rank] != before[rank]) {
+      moved.push_back(rank);
+      sit_down(rank);
+    } else if (*seats_[rank]->rank->shared_plan != *plan_) {
+      sit_down(rank);
+    }
   }
-  return pace;
+  load(moved);
+  for (int rank = 0; rank < plan_->ranks(); ++rank) start(rank);
+  return moved;
+}
+
+// Ranks in new seats read their weights, but for what their device has; in training all go back to
+// the last checkpoint. Those of one node read one after another.
+void SimWorld::load(const std::vector<int>& moved) {
+  std::vector<bool> loaded(seats_.size(), !rank_settings_.trainable);
+  for (const int rank : moved) loaded[static_cast<size_t>(rank)] = false;
+  std::vector<double> read_bytes(cluster_.nodes.size());
+  for (int rank = 0; rank < plan_->ranks(); ++rank) {
+    if (loaded[static_cast<size_t>(rank)]) continue;
+    const auto node = static_cast<size_t>(cluster_.node_of(devices_[rank]));
+    const double bytes_per_second = cluster_.nodes[node].storage_bytes_per_second;
+    read_bytes[node] += static_cast<double>(bytes_to_read(rank, loaded));
+    if (bytes_per_second > 0) hub_.clock_seconds(rank) += read_bytes[node] / bytes_per_second;
+    loaded[static_cast<size_t>(rank)] = true;
+  }
+}
+
+int64_t SimWorld::bytes_to_read(int rank, const std::vector<bool>& loaded) const {
+  std::vector<Region> wanted = holdings(*plan_, store_.config(), rank);
+  for (int other = 0; other < plan_->ranks(); ++other) {
+    if (!loaded[static_cast<size_t>(other)] || devices_[other] != devices_[rank]) continue;
+    const std::vector<Region> there = holdings(*plan_, store_.config(), other);
+    std::erase_if(wanted, [&](const Region& region) {
+      return std::ranges::any_of(there, [&](const Region& r) { return r.contains(region); });
+    });
+  }
+  const auto& optimizer = seats_[rank]->rank->optimizer;
+  return weight_bytes(wanted, store_.weight_dtype()) + (optimizer ? optimizer->bytes() : 0);
 }
 
 // Ranks that wait let go of what they wait for, then of what they hold, then the hub goes.

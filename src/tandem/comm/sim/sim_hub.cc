@@ -30,7 +30,10 @@ class SimTransport final : public Transport {
 };
 
 SimHub::SimHub(const Cluster& cluster, std::vector<int> devices, std::span<const Fault> faults)
-    : network_(cluster, faults), devices_(std::move(devices)) {
+    : network_(cluster, faults),
+      devices_(std::move(devices)),
+      failed_(static_cast<size_t>(cluster.devices())),
+      busy_seconds_(failed_.size()) {
   const int peers = static_cast<int>(devices_.size()) + 1;
   seats_.assign(static_cast<size_t>(peers), Seat(peers));
 }
@@ -40,6 +43,23 @@ std::unique_ptr<Transport> SimHub::connect(int rank) {
 }
 
 void SimHub::lose_at(int rank, double seconds) { at(seconds, EventKind::lose, rank); }
+
+void SimHub::fail_at(int device, double seconds) { at(seconds, EventKind::fail, device); }
+
+void SimHub::begin_epoch(std::vector<int> devices) {
+  devices_ = std::move(devices);
+  std::vector<Event> failures;
+  for (; !queue_.empty(); queue_.pop())
+    if (queue_.top().kind == EventKind::fail) failures.push_back(queue_.top());
+  for (const Event& failure : failures) queue_.push(failure);
+  flights_.clear(), free_flights_.clear();
+  const double now = clock_seconds(controller());
+  for (Seat& seat : seats_) {
+    seat.inbox.begin(std::vector<bool>(seats_.size()));
+    seat.idle = true, seat.lost = false;
+    seat.clock_seconds = std::max(seat.clock_seconds, now);
+  }
+}
 
 void SimHub::send(int from, Operation& operation) {
   const double now = clock_seconds(from);
@@ -70,12 +90,12 @@ void SimHub::depart(int index, double seconds) {
     take(index);
     return;
   }
-  // Neither a rank's messages to itself nor the controller's cross the network.
-  if (flight.from == flight.to || flight.from == controller() || flight.to == controller())
-    return land(index, seconds);
-  const Network::Arrival arrival =
-      network_.arrival(devices_[static_cast<size_t>(flight.from)],
-                       devices_[static_cast<size_t>(flight.to)], flight.message.bytes(), seconds);
+  // Neither messages on one device nor the controller's cross the network.
+  if (flight.from == controller() || flight.to == controller()) return land(index, seconds);
+  const int from = devices_[static_cast<size_t>(flight.from)];
+  const int to = devices_[static_cast<size_t>(flight.to)];
+  if (from == to) return land(index, seconds);
+  const Network::Arrival arrival = network_.arrival(from, to, flight.message.bytes(), seconds);
   at(arrival.seconds, arrival.lost ? EventKind::cut : EventKind::arrive, index);
 }
 
@@ -87,13 +107,18 @@ void SimHub::land(int index, double seconds) {
   if (awaited && to.idle) look(flight.to, seconds);
 }
 
-// The events have caught up with a rank that has nothing else to do.
+// The events have caught up with a rank that has nothing else to do, or its device has.
 void SimHub::look(int rank, double seconds) {
   Seat& own = seat(rank);
+  if (rank == controller()) {  // poll() goes on
+    own.clock_seconds = std::max(own.clock_seconds, seconds);
+    return;
+  }
+  own.idle = false;
+  double& busy = busy_seconds_[static_cast<size_t>(devices_[static_cast<size_t>(rank)])];
+  if (busy > seconds) return at(busy, EventKind::look, rank);
   double since = own.clock_seconds;
   own.clock_seconds = std::max(own.clock_seconds, seconds);
-  if (rank == controller()) return;  // poll() goes on
-  own.idle = false;
   while (!own.lost) {
     const double now = own.clock_seconds;
     while (Operation* operation = own.inbox.next()) {
@@ -101,6 +126,7 @@ void SimHub::look(int rank, double seconds) {
       since = now;
     }
     if (!runner_.resume(rank)) break;
+    busy = own.clock_seconds;
     if (own.clock_seconds > now) return at(own.clock_seconds, EventKind::look, rank);
   }
   own.idle = true;
@@ -110,6 +136,15 @@ void SimHub::lose(int rank, double seconds) {
   seat(rank).lost = true;
   for (int other = 0; other < static_cast<int>(seats_.size()); ++other)
     lose_to(other, rank, seconds);
+}
+
+void SimHub::fail(int device, double seconds) {
+  failed_[static_cast<size_t>(device)] = true;
+  for (int rank = 0; rank < controller(); ++rank) {
+    if (devices_[static_cast<size_t>(rank)] != device) continue;
+    seat(rank).lost = true;
+    lose_at(rank, seconds + silent_seconds);
+  }
 }
 
 // `rank` learns that nothing will come from the peer any more.
@@ -134,6 +169,8 @@ void SimHub::handle(const Event& event) {
       return look(event.index, event.seconds);
     case EventKind::lose:
       return lose(event.index, event.seconds);
+    case EventKind::fail:
+      return fail(event.index, event.seconds);
   }
 }
 

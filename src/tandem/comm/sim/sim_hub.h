@@ -4,7 +4,7 @@
 //
 // A rank computes ahead of the others: its clock may be later than the last event. It looks for
 // messages only when the events have caught up with its clock, and what it sends goes to the
-// network at its own time, so cause never follows effect.
+// network at its own time, so cause never follows effect. Ranks that share a device take turns.
 #pragma once
 
 #include <functional>
@@ -38,18 +38,24 @@ class SimHub {
   void set_runner(Runner runner) { runner_ = std::move(runner); }
   // From `seconds` on the rank is gone: who waits for it learns so.
   void lose_at(int rank, double seconds);
+  // The device falls silent: what sits on it is gone at once, and known to be silent_seconds later.
+  void fail_at(int device, double seconds);
+  bool failed(int device) const { return failed_[static_cast<size_t>(device)]; }
+  // After a loss: ranks sit on these devices and go on from when the controller has learnt of it.
+  // What was under way is dropped. No operation may be.
+  void begin_epoch(std::vector<int> devices);
 
   int64_t events() const { return events_; }
   const Network& network() const { return network_; }
 
  private:
   friend class SimTransport;
-  enum class EventKind : uint8_t { send, arrive, cut, look, lose };
+  enum class EventKind : uint8_t { send, arrive, cut, look, lose, fail };
   struct Event {
     double seconds;
     int64_t number;
     EventKind kind;
-    int index;  // of a flight, or a rank
+    int index;  // of a flight, a rank or a device
     bool operator>(const Event& other) const {
       return seconds != other.seconds ? seconds > other.seconds : number > other.number;
     }
@@ -79,11 +85,14 @@ class SimHub {
   void land(int flight, double seconds);
   void look(int rank, double seconds);
   void lose(int rank, double seconds);
+  void fail(int device, double seconds);
   void lose_to(int rank, int peer, double seconds);
   [[noreturn]] void report_deadlock() const;
 
   Network network_;
-  std::vector<int> devices_;
+  std::vector<int> devices_;          // by rank
+  std::vector<bool> failed_;          // by device
+  std::vector<double> busy_seconds_;  // by device: until then it works for one of its ranks
   std::vector<Seat> seats_;
   std::vector<Flight> flights_;
   std::vector<int> free_flights_;

@@ -41,6 +41,12 @@ ucp_context_h make_context() {
   });
   ucp_config_t* config = nullptr;
   check(ucp_config_read(nullptr, nullptr, &config), "reading its configuration");
+  // Processes of one machine connect through its loopback, whatever links the user has named.
+  const char* named = std::getenv("UCX_NET_DEVICES");
+  const std::string devices = named ? named : "all";
+  if (devices != "all" && !devices.starts_with('^'))
+    check(ucp_config_modify(config, "NET_DEVICES", (devices + ",lo").c_str()),
+          "adding the loopback to UCX_NET_DEVICES");
   ucp_params_t params{};
   params.field_mask = UCP_PARAM_FIELD_FEATURES;
   params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;

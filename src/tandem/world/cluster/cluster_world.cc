@@ -8,8 +8,8 @@
 #include "tandem/comm/control/handshake.h"
 #include "tandem/device/cpu/cpu_device.h"
 #include "tandem/plan/plan_file.h"
-#include "tandem/world/cluster/seating.h"
 #include "tandem/world/cluster/span_words.h"
+#include "tandem/world/seating.h"
 
 namespace tandem {
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tandem/comm/control/channel.h"
+#include "tandem/comm/transport.h"
 
 namespace tandem {
 
@@ -39,7 +40,7 @@ struct FleetSettings {
   std::string host = "127.0.0.1";  // to listen on
   int port = 0;
   std::string secret;  // drawn where empty; needed where others than this machine can connect
-  double silent_seconds = 0.8;
+  double silent_seconds = tandem::silent_seconds;
   double join_seconds = 60;
 };
 

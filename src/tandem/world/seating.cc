@@ -1,4 +1,4 @@
-#include "tandem/world/cluster/seating.h"
+#include "tandem/world/seating.h"
 
 #include <algorithm>
 #include <set>

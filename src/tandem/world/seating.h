@@ -1,4 +1,4 @@
-// Which process each rank of a plan sits in.
+// Which process, or device of a described cluster, each rank of a plan sits in.
 #pragma once
 
 #include <vector>
